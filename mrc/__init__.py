@@ -1,0 +1,1 @@
+"""Extractive question answering at scale: fine-tune a reader on Ray, answer millions of questions, score them."""

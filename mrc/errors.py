@@ -1,0 +1,24 @@
+"""The exceptions that mrc raises on purpose.
+
+    MrcError             anything mrc can explain; a job prints it as one line, without a traceback
+    ├── UsageError       the request cannot be carried out as asked (flag, file, model, shape); exit code 2
+    └── RunError         the request was fine and the run failed, or was stopped, on the way; exit code 1
+
+Every message says what was seen, where it was seen, and what to do about it, naming the flag to change.
+"""
+
+
+class MrcError(Exception):
+    """Base of every error that mrc raises on purpose."""
+
+    exit_code = 1
+
+
+class UsageError(MrcError):
+    """What the user asked for cannot be done: change the command."""
+
+    exit_code = 2
+
+
+class RunError(MrcError):
+    """The run failed, or was stopped, on its way: the same command may be run again."""
