@@ -4,7 +4,9 @@ All positions are half-open intervals in characters (Python code points) of the 
 normalised or tokenized one, so that `context[start:end]` is always the text.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -109,3 +111,26 @@ REJECT_SCHEMA = pa.schema(
         pa.field("text", pa.string(), nullable=False),
     ]
 )
+
+
+def examples_to_table(examples: Sequence[Example]) -> pa.Table:
+    """Return examples as a table of EXAMPLE_SCHEMA."""
+    columns = {
+        name: [getattr(example, name) for example in examples] for name in ("id", "question", "context", "title")
+    }
+    answers = [None if example.answers is None else list(map(asdict, example.answers)) for example in examples]
+    return pa.table({**columns, "answers": answers}, schema=EXAMPLE_SCHEMA)
+
+
+def examples_from_table(table: pa.Table) -> list[Example]:
+    """Return the examples of a table that `examples_to_table` made; they are not validated again."""
+    return [Example(**{**row, "answers": _answers(row["answers"])}) for row in table.to_pylist()]
+
+
+def _answers(rows: list[dict[str, Any]] | None) -> tuple[Answer, ...] | None:
+    return None if rows is None else tuple(Answer(**row) for row in rows)
+
+
+def rejects_to_table(rejects: Sequence[Reject]) -> pa.Table:
+    """Return rejects as a table of REJECT_SCHEMA."""
+    return pa.Table.from_pylist([asdict(reject) for reject in rejects], schema=REJECT_SCHEMA)

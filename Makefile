@@ -1,0 +1,41 @@
+# What a person types. Every target works on a fresh clone: it makes the environment that it needs.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN := $(VENV)/bin/python
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help install demo test check format clean
+
+help:
+	@echo "make demo     train on the built-in sample, answer held-out questions, print scores and answers"
+	@echo "make test     run the tests"
+	@echo "make check    lint and type-check"
+	@echo "make format   format the code"
+	@echo "make clean    remove the environment and what demo and tests wrote"
+
+install: $(VENV)/.installed
+
+# One resolution under constraints.txt: torch is the CPU build or the CUDA build, whichever pip finds for this machine.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+demo: install
+	$(RUN) jobs/demo.py
+
+test: install
+	$(RUN) -m pytest
+
+check: install
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: install
+	$(RUN) -m ruff format .
+	$(RUN) -m ruff check --fix .
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

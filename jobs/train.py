@@ -1,0 +1,23 @@
+"""Fine-tune a reader for extractive question answering on a Ray cluster, and leave a Hugging Face model folder.
+
+    python jobs/train.py --config jobs/train.yaml --learning_rate 3e-5 --output out/korquad
+    ray job submit --working-dir . -- python jobs/train.py --config jobs/train.yaml --output s3://bucket/korquad
+"""
+
+from mrc.launch import parse_configs, run_job, start_ray
+
+
+def main() -> None:
+    """Read the config, check it, train, and say where everything is."""
+    from mrc.sources import SourceConfig
+    from mrc.spans import SpanConfig
+    from mrc.training import TrainConfig, plan, run, summary
+    from mrc.windows import WindowConfig
+
+    planned = plan(*parse_configs([TrainConfig, SourceConfig, WindowConfig, SpanConfig], str(__doc__)))
+    start_ray()
+    print(summary(run(planned)))
+
+
+if __name__ == "__main__":
+    run_job(main)

@@ -1,0 +1,104 @@
+"""Windows -> batches: by token budget to answer, by fixed-size steps to train, with windows of like length together.
+
+A padded batch costs `number of windows x longest window` tokens. Sorting by length before cutting makes that a few per
+cent more than the tokens themselves; the price is that training needs its order shuffled again, which `epoch_steps`
+does so that an epoch is a pure function of (lengths, batch_size, seed, epoch) and of nothing that runs.
+"""
+
+import numpy as np
+import numpy.typing as npt
+
+Indices = npt.NDArray[np.int64]
+
+# Steps are sorted by length inside pools of this many steps: enough that a step's windows are alike in length,
+# few enough that an epoch's steps stay a random draw.
+_POOL_STEPS = 64
+
+
+def token_budget_batches(lengths: npt.NDArray[np.integer], max_batch_tokens: int) -> list[Indices]:
+    """Cut windows, longest first, into batches of at most `max_batch_tokens` tokens, padding included.
+
+    Longest first, so that a batch which does not fit into memory fails at once and not at the end.
+
+    Args:
+        lengths: Shape (num_windows,), tokens of each window.
+        max_batch_tokens: Budget of one batch. A single window longer than that is a batch of its own.
+
+    Returns:
+        Index arrays that hold every window once; ties in length keep the order of the windows.
+    """
+    order = np.argsort(-lengths.astype(np.int64), kind="stable")
+    batches: list[Indices] = []
+    at = 0
+    while at < len(order):
+        size = max(1, max_batch_tokens // max(1, int(lengths[order[at]])))
+        batches.append(order[at : at + size])
+        at += size
+    return batches
+
+
+def epoch_steps(lengths: npt.NDArray[np.integer], batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
+    """Return the optimizer steps of one epoch: which windows each step learns from, over all workers.
+
+    Windows are shuffled, sorted by length inside pools of 64 steps, cut into steps, and the steps are shuffled.
+
+    Args:
+        lengths: Shape (num_windows,), tokens of each window.
+        batch_size: Windows of a step; only the last step cut may hold fewer.
+        seed: Of the run.
+        epoch: Counted from 0; every epoch has an order of its own.
+
+    Returns:
+        Index arrays that hold every window once, each sorted by length.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    shuffled = rng.permutation(len(lengths))
+    pool = batch_size * _POOL_STEPS
+    steps: list[Indices] = []
+    for at in range(0, len(shuffled), pool):
+        chunk = shuffled[at : at + pool]
+        chunk = chunk[np.argsort(lengths[chunk], kind="stable")]
+        steps.extend(chunk[i : i + batch_size] for i in range(0, len(chunk), batch_size))
+    return [steps[i] for i in rng.permutation(len(steps))]
+
+
+def worker_share(step: Indices, rank: int, world_size: int) -> Indices:
+    """Return one worker's windows of a step; the shares of all ranks are the step, each window once.
+
+    Every `world_size`-th window of a step that is sorted by length: shares cost about the same. A share may be empty.
+    """
+    return step[rank::world_size]
+
+
+def pad(
+    values: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer], *, fill: int, side: str
+) -> npt.NDArray[np.int64]:
+    """Lay out rows that stand end to end as one matrix, filled up on `side`.
+
+    Args:
+        values: Shape (num_tokens, ...), all rows end to end.
+        lengths: Shape (num_rows,).
+        fill: Value of the padding.
+        side: "left" or "right".
+
+    Returns:
+        Shape (num_rows, longest, ...).
+    """
+    filled = token_mask(lengths, side)
+    out = np.full(filled.shape + values.shape[1:], fill, dtype=np.int64)
+    out[filled] = values
+    return out
+
+
+def token_mask(lengths: npt.NDArray[np.integer], side: str) -> npt.NDArray[np.bool_]:
+    """Return shape (num_rows, longest): True on tokens, False on the padding that `pad` puts on `side`."""
+    lengths = np.asarray(lengths, dtype=np.int64)
+    first = first_token(lengths, side)[:, None]
+    columns = np.arange(int(lengths.max(initial=0)))
+    return (columns >= first) & (columns < first + lengths[:, None])
+
+
+def first_token(lengths: npt.NDArray[np.integer], side: str) -> npt.NDArray[np.int64]:
+    """Return shape (num_rows,): the column of each row's first token, above 0 only where padding is on the left."""
+    lengths = np.asarray(lengths, dtype=np.int64)
+    return lengths.max(initial=0) - lengths if side == "left" else np.zeros_like(lengths)

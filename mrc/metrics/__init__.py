@@ -1,0 +1,38 @@
+"""Exact match and F1 by the rules of each data set's official script, and sums of them that merge exactly.
+
+    normalise.py   what counts as the same text
+    scorers.py     one prediction against its golds, by name
+    sums.py        partial sums of scores, merged in any order; predictions against examples
+    threshold.py   where the null answer should win
+    modules/       each scorer as a module for `evaluate.load(module_path(name))`, offline
+
+Nothing here imports torch or Ray, and only modules/ imports `evaluate`.
+"""
+
+import pathlib
+
+from mrc.metrics.scorers import SCORERS, Scorer, get_scorer
+from mrc.metrics.sums import ExampleScore, Sums, score_example, score_predictions
+from mrc.metrics.threshold import NullThreshold, tune_null_threshold
+
+__all__ = [
+    "SCORERS",
+    "ExampleScore",
+    "NullThreshold",
+    "Scorer",
+    "Sums",
+    "get_scorer",
+    "module_path",
+    "score_example",
+    "score_predictions",
+    "tune_null_threshold",
+]
+
+
+def module_path(name: str) -> str:
+    """Return the folder that `evaluate.load` takes for a scorer.
+
+    Raises:
+        UsageError: There is no such scorer.
+    """
+    return str(pathlib.Path(__file__).parent / "modules" / get_scorer(name).name)

@@ -1,0 +1,1 @@
+"""The `korquad` scorer for `evaluate.load`."""

@@ -1,0 +1,1 @@
+"""The `squad` scorer for `evaluate.load`."""

@@ -1,0 +1,1 @@
+"""The `squad_v2` scorer for `evaluate.load`."""

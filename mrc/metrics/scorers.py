@@ -1,0 +1,97 @@
+"""Scorers by name: one predicted text against the gold texts of its question.
+
+A scorer is data: a normalisation, an F1 of two normalised texts, and whether a question may have no answer. That is the
+whole difference between the official scripts, so another data set's scorer is another row of SCORERS.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from mrc.errors import UsageError
+from mrc.metrics.normalise import normalise_korquad, normalise_squad
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scorer:
+    """The rules by which one data set scores a predicted text."""
+
+    name: str
+    """What `get_scorer` and `--scorer` call it."""
+
+    normalise: Callable[[str], str]
+    """Text -> the form that exact match compares."""
+
+    f1: Callable[[str, str], float]
+    """F1 in 0 to 1 of two normalised texts, prediction first."""
+
+    has_null: bool
+    """Whether a question may have no gold answer, so that "" is right; else golds that normalise to "" are kept."""
+
+    def score(self, prediction: str, golds: Sequence[str]) -> tuple[int, float]:
+        """Return exact match (0 or 1) and F1 (0 to 1), each the best over the golds.
+
+        Raises:
+            UsageError: There is no gold, and this scorer knows no unanswerable questions.
+        """
+        wanted = self._wanted(golds)
+        found = self.normalise(prediction)
+        return int(found in wanted), max(self.f1(found, gold) for gold in wanted)
+
+    def _wanted(self, golds: Sequence[str]) -> list[str]:
+        normalised = [self.normalise(gold) for gold in golds]
+        if self.has_null:
+            return [gold for gold in normalised if gold] or [""]
+        if not normalised:
+            raise UsageError(
+                f"scorer {self.name!r} met a question without a gold answer, and has no rule for one: "
+                "use --scorer squad_v2, or leave such questions out"
+            )
+        return normalised
+
+
+def bag_f1(found: Iterable[str], wanted: Iterable[str]) -> float:
+    """Return the F1 of two bags of units, 0 where they share none, so also where both are empty."""
+    found_bag, wanted_bag = Counter(found), Counter(wanted)
+    shared = (found_bag & wanted_bag).total()
+    return 2 * shared / (found_bag.total() + wanted_bag.total()) if shared else 0.0
+
+
+def token_f1(found: str, wanted: str) -> float:
+    """Return the F1 of white-space tokens. Two empty texts: 0, as in SQuAD 1.1, though they match exactly."""
+    return bag_f1(found.split(), wanted.split())
+
+
+def token_f1_or_equal(found: str, wanted: str) -> float:
+    """Return the F1 of white-space tokens; where either text is empty, 1 if both are, else 0, as in SQuAD 2.0."""
+    return token_f1(found, wanted) if found and wanted else float(found == wanted)
+
+
+def character_f1(found: str, wanted: str) -> float:
+    """Return the F1 of the characters other than white space, as in KorQuAD 1.0. Two empty texts: 0."""
+    return bag_f1(found.replace(" ", ""), wanted.replace(" ", ""))
+
+
+SCORERS: Mapping[str, Scorer] = MappingProxyType(
+    {
+        scorer.name: scorer
+        for scorer in (
+            Scorer(name="korquad", normalise=normalise_korquad, f1=character_f1, has_null=False),
+            Scorer(name="squad", normalise=normalise_squad, f1=token_f1, has_null=False),
+            Scorer(name="squad_v2", normalise=normalise_squad, f1=token_f1_or_equal, has_null=True),
+        )
+    }
+)
+"""All scorers by name. `squad` is no measure for Korean, where particles stick to words: use `korquad` there."""
+
+
+def get_scorer(name: str) -> Scorer:
+    """Return the scorer called `name`.
+
+    Raises:
+        UsageError: There is no such scorer.
+    """
+    if name not in SCORERS:
+        raise UsageError(f"--scorer {name!r} is not known: use one of {', '.join(SCORERS)}")
+    return SCORERS[name]

@@ -1,0 +1,238 @@
+"""The torch side of a reader: load a checkpoint for question answering, run it, and its loss. No Ray.
+
+Two kinds of model, one interface: whatever AutoModelForQuestionAnswering takes, and the encoder of a T5-family model
+under dropout and a linear head. The latter is transformers' own token-classification model with the two labels
+"start" and "end", so AutoModelForTokenClassification loads it anywhere; AutoModelForQuestionAnswering would put T5's
+decoder between the encoder and the head instead, and silently start that with random weights.
+"""
+
+import inspect
+import logging
+import pathlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from transformers import (
+    AutoConfig,
+    AutoModelForQuestionAnswering,
+    AutoModelForTokenClassification,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+
+from mrc.batching import pad, token_mask
+from mrc.errors import UsageError
+from mrc.windows import Windows
+
+IGNORED = -100
+"""A start or end position that the loss leaves out."""
+
+_T5_FAMILY = ("t5", "mt5", "umt5")
+_T5_LABELS = {0: "start", 1: "end"}
+
+
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """Load the fast tokenizer of a model folder, or of a model on the hub.
+
+    Raises:
+        UsageError: There is no such model, or it has no fast tokenizer, without which there are no offsets.
+    """
+    with _explained(model):
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    if not tokenizer.is_fast:
+        raise UsageError(f"--model {model}: its tokenizer is not a fast one, so it gives no offsets; choose another model")
+    return tokenizer  # type: ignore[no-any-return]
+
+
+def load_config(model: str) -> Any:
+    """Load a model's config, the cheapest sign that the model is there. Raises UsageError as `load_model` does."""
+    with _explained(model):
+        return AutoConfig.from_pretrained(model)
+
+
+def load_model(model: str, *, dropout: float | None = None) -> PreTrainedModel:
+    """Load a model for question answering in float32, with a fresh head where the checkpoint has none.
+
+    Args:
+        model: A model folder, or a name on the hub.
+        dropout: Sets every dropout probability of the config (hidden states, attention, head) where given.
+
+    Raises:
+        UsageError: There is no such model, or no question-answering model is known for its type.
+    """
+    config = load_config(model)
+    if dropout is not None:
+        set_dropout(config, dropout)
+    is_t5 = is_t5_family(config)
+    if is_t5:
+        config.id2label, config.label2id = _T5_LABELS, {label: i for i, label in _T5_LABELS.items()}
+    auto = AutoModelForTokenClassification if is_t5 else AutoModelForQuestionAnswering
+    with _explained(model):
+        return auto.from_pretrained(model, config=config, dtype=torch.float32)  # type: ignore[no-any-return]
+
+
+def is_t5_family(config: Any) -> bool:
+    """Tell whether a config is of a model whose encoder alone becomes the reader."""
+    return config.model_type in _T5_FAMILY
+
+
+def set_dropout(config: Any, probability: float) -> None:
+    """Set every dropout probability that a config has, whatever its family calls them."""
+    for name, value in list(vars(config).items()):
+        is_dropout = "dropout" in name or name.endswith(("_pdrop", "_drop"))
+        if is_dropout and isinstance(value, int | float) and not isinstance(value, bool):
+            setattr(config, name, probability)
+
+
+def check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> None:
+    """Check that the model takes every token id of the tokenizer, and windows of `max_seq_length` tokens.
+
+    The position limit is the model's, and no config field tells it reliably (klue/roberta: 514 positions, 512 tokens),
+    so one window is read. Call it on the CPU: an index out of range there is an exception, on a GPU it is the end.
+
+    Raises:
+        UsageError: Names what the model takes at most.
+    """
+    known_ids = model.get_input_embeddings().num_embeddings
+    if len(tokenizer) > known_ids:
+        raise UsageError(
+            f"--model {tokenizer.name_or_path}: its tokenizer has {len(tokenizer):,} tokens and its model embeds only "
+            f"{known_ids:,}; they do not belong together"
+        )
+    if not _takes(model, tokenizer, max_seq_length):
+        low, high = 1, max_seq_length
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if _takes(model, tokenizer, middle) else (low, middle)
+        raise UsageError(f"--max_seq_length {max_seq_length}: the model takes windows of at most {low} tokens")
+
+
+def forward(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return start and end logits, each of shape (batch, seq_len), float32 whatever the precision of the pass."""
+    outputs = model(**inputs)
+    if "start_logits" in outputs:
+        start_logits, end_logits = outputs.start_logits, outputs.end_logits
+    else:
+        start_logits, end_logits = outputs.logits.unbind(-1)
+    return start_logits.float(), end_logits.float()
+
+
+class Collator:
+    """Makes a model's input tensors of windows, padded as its tokenizer pads.
+
+    Attributes:
+        padding_side: "left" or "right".
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+        self.padding_side = str(tokenizer.padding_side)
+        self._device = device
+        # A model without a padding token (GPT-2) gets any id: the mask hides it.
+        self._pad_token_id = tokenizer.pad_token_id or 0
+        self._pad_token_type_id = int(getattr(tokenizer, "pad_token_type_id", 0) or 0)
+        self._token_types = "token_type_ids" in inspect.signature(model.forward).parameters
+
+    def inputs(self, windows: Windows) -> dict[str, torch.Tensor]:
+        """Return `input_ids`, `attention_mask` and, where the model has a use for them, `token_type_ids`, on the CPU.
+
+        Each is of shape (num_windows, longest), int64.
+        """
+        lengths = windows.lengths
+        arrays = {
+            "input_ids": pad(windows.input_ids, lengths, fill=self._pad_token_id, side=self.padding_side),
+            "attention_mask": token_mask(lengths, self.padding_side).astype("int64"),
+        }
+        if self._token_types and windows.token_type_ids is not None:
+            arrays["token_type_ids"] = pad(
+                windows.token_type_ids, lengths, fill=self._pad_token_type_id, side=self.padding_side
+            )
+        return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+    def to_device(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Bring tensors to the model's device; to a GPU by way of pinned memory, without waiting for the copy."""
+        if self._device.type != "cuda":
+            return dict(tensors)
+        return {name: tensor.pin_memory().to(self._device, non_blocking=True) for name, tensor in tensors.items()}
+
+
+def span_loss(
+    start_logits: torch.Tensor,
+    end_logits: torch.Tensor,
+    start_positions: torch.Tensor,
+    end_positions: torch.Tensor,
+    attention_mask: torch.Tensor,
+) -> torch.Tensor:
+    """Return the sum over windows of the mean of start and end cross-entropy.
+
+    Padding is kept out of the softmax, so that a window's loss does not depend on the batch it is in. A window whose
+    positions are IGNORED adds 0.
+
+    Args:
+        start_logits: Shape (batch, seq_len), float32.
+        end_logits: Shape (batch, seq_len), float32.
+        start_positions: Shape (batch,), token of the padded window, or IGNORED.
+        end_positions: Shape (batch,), token of the padded window, or IGNORED; inclusive.
+        attention_mask: Shape (batch, seq_len), 0 on padding.
+    """
+    padding = attention_mask == 0
+    losses = [
+        torch.nn.functional.cross_entropy(
+            logits.masked_fill(padding, torch.finfo(logits.dtype).min), positions, ignore_index=IGNORED, reduction="sum"
+        )
+        for logits, positions in [(start_logits, start_positions), (end_logits, end_positions)]
+    ]
+    return (losses[0] + losses[1]) / 2
+
+
+def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
+    """Turn `auto`, `float32`, `bfloat16` or `float16` into the dtype of the forward pass on a device.
+
+    `auto` is bfloat16 where the hardware computes in it, else float16 on a GPU and float32 on a CPU.
+    """
+    if precision != "auto":
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    capabilities = torch.cpu.get_capabilities()
+    native = capabilities.get("avx512_bf16") or capabilities.get("amx_bf16")
+    return torch.bfloat16 if native else torch.float32
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Return the context in which a forward pass runs in `dtype`; float32 leaves everything as it is."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def _takes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seq_len: int) -> bool:
+    # Not the padding id: RoBERTa counts its positions over the tokens that are not padding.
+    token = next(i for i in range(len(tokenizer)) if i != tokenizer.pad_token_id)
+    ids = torch.full((1, seq_len), token)
+    try:
+        with torch.inference_mode():
+            model(input_ids=ids, attention_mask=torch.ones_like(ids))
+    except (IndexError, RuntimeError):
+        return False
+    return True
+
+
+@contextmanager
+def _explained(model: str) -> Iterator[None]:
+    """Turn what transformers raises for a model that cannot be had into one line, and keep its advice to itself."""
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        yield
+    except (OSError, ValueError, KeyError) as error:
+        where = "this folder" if pathlib.Path(model).is_dir() else "neither a folder here nor to be had from the hub"
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UsageError(
+            f"--model {model}: {where}: {first_line} (give a folder that AutoModelForQuestionAnswering loads, "
+            "or a hub name on a machine that reaches the hub)"
+        ) from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)

@@ -1,0 +1,202 @@
+"""The reader: a model, its tokenizer and its settings on one device. Examples in, predictions out; no Ray.
+
+Every answer that mrc gives, in validation, in bulk or in a notebook, comes out of `Reader.read`.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mrc import storage
+from mrc.batching import first_token, pad, token_budget_batches
+from mrc.errors import UsageError
+from mrc.examples import Example, Prediction
+from mrc.models import Collator, autocast, check_fits, forward, load_model, load_tokenizer, resolve_precision
+from mrc.spans import ExampleSpans, SpanConfig, WindowSpans, best_spans, make_predictions, merge_windows, token_bounds
+from mrc.windows import WindowConfig, Windows, make_windows
+
+_SETTINGS = "reader.json"
+
+
+@dataclass(frozen=True)
+class Logits:
+    """What the model says of one batch of windows; a hook may look at it before it is gone."""
+
+    windows: np.ndarray
+    """Shape (batch,): which windows these are."""
+    start: torch.Tensor
+    """Shape (batch, seq_len), float32, on the device."""
+    end: torch.Tensor
+    """Shape (batch, seq_len), float32, on the device."""
+    attention_mask: torch.Tensor
+    """Shape (batch, seq_len), 0 on padding."""
+
+
+Look = Callable[[Logits], None]
+
+
+class Reader:
+    """Answers questions about contexts.
+
+        reader = Reader.from_pretrained("out/model")
+        [prediction] = reader.answer([Example(id="1", question="Who?", context="It was Ada.")])
+
+    Attributes:
+        window: How contexts are cut.
+        span: How logits become answers.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        window: WindowConfig,
+        span: SpanConfig,
+        *,
+        device: torch.device | None = None,
+        precision: str = "auto",
+        max_batch_tokens: int | None = None,
+    ) -> None:
+        """Take a model as it is; `from_pretrained` loads one.
+
+        Args:
+            model: Moved to `device`.
+            tokenizer: A fast one.
+            window: How contexts are cut.
+            span: How logits become answers.
+            device: By default the model's own.
+            precision: Of the forward pass: auto, float32, bfloat16 or float16.
+            max_batch_tokens: Tokens of one forward pass, padding included; by default what suits the device.
+        """
+        self.window, self.span = window, span
+        self._device = device or model.device
+        self._model = model.to(self._device)  # type: ignore[arg-type]
+        self._tokenizer = tokenizer
+        self._dtype = resolve_precision(precision, self._device)
+        self._collator = Collator(model, tokenizer, self._device)
+        self._max_batch_tokens = max_batch_tokens or (32_768 if self._device.type == "cuda" else 2_048)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path: str,
+        *,
+        device: str | torch.device | None = None,
+        precision: str = "auto",
+        max_batch_tokens: int | None = None,
+        **settings: Any,
+    ) -> "Reader":
+        """Load a model folder, with the settings that it was trained and scored with where it has any.
+
+        Args:
+            path: A folder, the URL of one, or a name on the Hugging Face hub.
+            device: By default a GPU where there is one, else the CPU.
+            precision: Of the forward pass: auto, float32, bfloat16 or float16.
+            max_batch_tokens: Tokens of one forward pass, padding included.
+            **settings: Fields of WindowConfig and SpanConfig that shall differ from the folder's.
+
+        Raises:
+            UsageError: There is no such model, it does not take windows of this length, or a setting is unknown.
+        """
+        chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        with storage.local_copy(path) as folder:
+            window, span = _load_settings(Path(folder) / _SETTINGS, settings)
+            model, tokenizer = load_model(folder), load_tokenizer(folder)
+        check_fits(model, tokenizer, window.max_seq_length)
+        return cls(
+            model, tokenizer, window, span, device=chosen, precision=precision, max_batch_tokens=max_batch_tokens
+        )
+
+    @property
+    def padding_side(self) -> str:
+        """Where batches are padded: "left" or "right"."""
+        return self._collator.padding_side
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a Hugging Face model folder, with the settings beside the weights."""
+        self._model.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)
+        settings = {**asdict(self.window), **asdict(self.span)}
+        (Path(folder) / _SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    def answer(self, examples: Sequence[Example]) -> list[Prediction]:
+        """Answer examples, in order.
+
+        Raises:
+            UsageError: An example cannot be cut into windows, such as one with too long a question.
+        """
+        windows, rejections = make_windows(examples, self._tokenizer, self.window)
+        for index, reason, detail in rejections:
+            raise UsageError(f"example {examples[index].id!r}: {reason}: {detail}")
+        return make_predictions(examples, self.read(examples, windows))
+
+    @torch.inference_mode()
+    def read(self, examples: Sequence[Example], windows: Windows, look: Look | None = None) -> ExampleSpans:
+        """Read windows and return the n best spans of every example.
+
+        Args:
+            examples: Those that `windows.example` numbers.
+            windows: All windows of these examples, in any order.
+            look: Called with the logits of every batch.
+        """
+        self._model.eval()
+        bounds = token_bounds(
+            windows.offsets, windows.row_splits, windows.example, [example.context for example in examples]
+        )
+        located = replace(windows, offsets=bounds)
+        batches = token_budget_batches(windows.lengths, self._max_batch_tokens)
+        found = [self._read_batch(located, batch, look) for batch in batches]
+        order = np.concatenate(batches) if batches else np.empty(0, dtype=np.int64)
+        return merge_windows(
+            windows.example[order],
+            WindowSpans.concatenate(found or [_no_spans(self.span.n_best_size)]),
+            num_examples=len(examples),
+            config=self.span,
+        )
+
+    def _read_batch(self, located: Windows, batch: np.ndarray, look: Look | None) -> WindowSpans:
+        windows = located.take(batch)
+        side = self._collator.padding_side
+        bounds = pad(windows.offsets, windows.lengths, fill=-1, side=side)
+        inputs = self._collator.inputs(windows)
+        null_index = windows.null_index + first_token(windows.lengths, side)
+        tensors = self._collator.to_device(
+            {**inputs, "bounds": torch.from_numpy(bounds), "null_index": torch.from_numpy(null_index)}
+        )
+        with autocast(self._device, self._dtype):
+            start, end = forward(self._model, {name: tensors[name] for name in inputs})
+        if look is not None:
+            look(Logits(batch, start, end, tensors["attention_mask"]))
+        return best_spans(
+            start,
+            end,
+            tensors["bounds"],
+            tensors["null_index"],
+            k=self.span.n_best_size,
+            max_answer_length=self.span.max_answer_length,
+        ).numpy()
+
+
+def _no_spans(k: int) -> WindowSpans:
+    nothing = np.empty((0, k), dtype=np.int32)
+    return WindowSpans(
+        start=nothing, end=nothing, score=nothing.astype(np.float32), null_score=np.empty(0, dtype=np.float32)
+    )
+
+
+def _load_settings(path: Path, changes: dict[str, Any]) -> tuple[WindowConfig, SpanConfig]:
+    """Return the settings of a model folder with changes; the defaults where the folder has none."""
+    known = {**asdict(WindowConfig()), **asdict(SpanConfig())}
+    unknown = changes.keys() - known.keys()
+    if unknown:
+        raise UsageError(f"unknown setting {', '.join(sorted(unknown))}: the settings are {', '.join(known)}")
+    saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    values = {name: value for name, value in {**known, **saved, **changes}.items() if name in known}
+    window = {name: values.pop(name) for name in asdict(WindowConfig())}
+    return WindowConfig(**window), SpanConfig(**values)

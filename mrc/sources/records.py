@@ -1,0 +1,191 @@
+"""Files -> raw rows, one reader a format: (row number, mapping of columns to values), in reading order.
+
+A row that cannot be parsed is a Malformed in its place. Text files are read as UTF-8 with or without a byte order mark;
+bytes that are not UTF-8 become lone surrogates, which validation reports, so that they cost their row alone. JSON files
+are held in memory whole; JSON Lines, CSV and Parquet stream.
+"""
+
+import csv
+import gzip
+import itertools
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NamedTuple, TextIO, TypeAlias
+
+import pyarrow as pa
+
+from mrc import storage
+from mrc.errors import UsageError
+from mrc.validation import RowError
+
+
+class Malformed(NamedTuple):
+    """A row that could not be parsed: its text as far as it is known, and the error."""
+
+    text: str
+    error: RowError
+
+
+_MAX_CELL_CHARS = 2**31 - 1
+
+Record: TypeAlias = Mapping[str, Any] | Malformed
+
+ChooseColumns: TypeAlias = Callable[[list[str]], list[str]]
+"""From the columns of a file to those that are read; refuses a file without the needed ones."""
+
+
+@contextmanager
+def _open_text(url: str, newline: str) -> Iterator[TextIO]:
+    """Open a text file, decompressed by its suffix; a torn or missing one raises UsageError."""
+    filesystem, path = storage.resolve(url)
+    options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": newline, "compression": "infer"}
+    try:
+        with filesystem.open(path, "rt", **options) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise UsageError(f"{url} is gone: it was there when the input was listed") from error
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UsageError(f"{url}: the compressed file is torn ({error}); write it again") from error
+
+
+def read_json(url: str) -> Iterator[Record]:
+    """Yield the rows of a JSON file: nested SQuAD, or flat rows, in a list or under "data".
+
+    A `.json` file with one object a line is read as JSON Lines.
+    """
+    with _open_text(url, "") as file:
+        text = file.read()
+    try:
+        content = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":
+            raise UsageError(f"{url}: not JSON at line {error.lineno}, column {error.colno}: {error.msg}") from error
+        yield from map(_parse_line, _filled_lines(iter(text.split("\n"))))
+        return
+    except (RecursionError, ValueError) as error:
+        raise UsageError(f"{url}: not JSON that can be read: {error}") from error
+    # An object without "data" is a row: the only line of a file of JSON Lines.
+    articles = content.get("data", [content]) if isinstance(content, dict) else content
+    if not isinstance(articles, list):
+        raise UsageError(f'{url}: neither SQuAD JSON (a list under "data") nor a list of rows; is it another file?')
+    for number, article in enumerate(articles):
+        yield from _article_rows(article, f"data[{number}]")
+
+
+def _article_rows(article: Any, place: str) -> Iterator[Record]:
+    """Yield the questions of one element of "data": an article with paragraphs, or a flat row."""
+    if not isinstance(article, dict):
+        yield _misshapen(article, place, "an object")
+    elif "paragraphs" not in article:
+        yield article
+    elif not isinstance(article["paragraphs"], list):
+        yield _misshapen(article["paragraphs"], f"{place}.paragraphs", "a list")
+    else:
+        for number, paragraph in enumerate(article["paragraphs"]):
+            yield from _paragraph_rows(paragraph, article.get("title"), f"{place}.paragraphs[{number}]")
+
+
+def _paragraph_rows(paragraph: Any, title: Any, place: str) -> Iterator[Record]:
+    if not isinstance(paragraph, dict) or not isinstance(paragraph.get("qas"), list):
+        yield _misshapen(paragraph, place, 'an object with a list "qas"')
+        return
+    context = {"context": paragraph["context"]} if "context" in paragraph else {}
+    for number, question in enumerate(paragraph["qas"]):
+        if isinstance(question, dict):
+            yield {**question, **context, "title": title}
+        else:
+            yield _misshapen(question, f"{place}.qas[{number}]", "an object")
+
+
+def _misshapen(value: Any, place: str, wanted: str) -> Malformed:
+    error = RowError("wrong_type", f"{place} is not {wanted} but {type(value).__name__}")
+    return Malformed(json.dumps(value, ensure_ascii=False), error)
+
+
+def read_jsonl(url: str) -> Iterator[Record]:
+    """Yield the rows of a JSON Lines file; lines of white space only are skipped and not counted."""
+    # Lines end at "\n" alone: JSON texts may hold other line separators.
+    with _open_text(url, "\n") as file:
+        yield from map(_parse_line, _filled_lines(file))
+
+
+def _filled_lines(lines: Iterator[str]) -> Iterator[str]:
+    return (line for line in lines if not line.isspace() and line)
+
+
+def _parse_line(line: str) -> Record:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return Malformed(line, RowError("invalid_json", str(error)))
+    if not isinstance(row, dict):
+        return Malformed(line, RowError("invalid_json", f"the line is a {type(row).__name__}, not an object"))
+    return row
+
+
+def read_csv(url: str, delimiter: str) -> Iterator[Record]:
+    """Yield the rows of a CSV file with a header; an empty cell is None, as CSV has no other null.
+
+    Raises:
+        UsageError: There is no header, or the file ends inside a quoted cell: the rest of it was swallowed.
+    """
+    # The default limit of 131,072 characters a cell is shorter than long contexts. It is global to the process.
+    csv.field_size_limit(_MAX_CELL_CHARS)
+    with _open_text(url, "") as file:
+        reader = csv.reader(file, delimiter=delimiter, strict=True)
+        header = next(reader, None)
+        if not header:
+            raise UsageError(f"{url}: no header line; the first line has to name the columns")
+        while (cells := _next_cells(reader, url)) is not None:
+            if cells:
+                yield _csv_row(header, cells)
+
+
+def _next_cells(reader: Any, url: str) -> list[str] | Malformed | None:
+    line = reader.line_num + 1
+    try:
+        return next(reader, None)
+    except csv.Error as error:
+        if "end of data" in str(error):
+            raise UsageError(f"{url}: the quoted cell that opens in the record at line {line} never closes") from error
+        return Malformed("", RowError("invalid_csv", f"record at line {line}: {error}"))
+
+
+def _csv_row(header: list[str], cells: list[str] | Malformed) -> Record:
+    if isinstance(cells, Malformed):
+        return cells
+    if len(cells) != len(header):
+        error = RowError("invalid_csv", f"{len(cells)} cells, where the header names {len(header)} columns")
+        return Malformed(json.dumps(cells, ensure_ascii=False), error)
+    return {name: cell or None for name, cell in zip(header, cells, strict=True)}
+
+
+def table_rows(table: pa.Table | pa.RecordBatch) -> Iterator[Record]:
+    """Yield the rows of an Arrow table; text columns may hold bytes that are not UTF-8, as other writers leave them."""
+    try:
+        rows = table.to_pylist()
+    except UnicodeDecodeError:
+        columns = zip(*table.columns, strict=True)
+        rows = [dict(zip(table.column_names, map(_tolerant, values), strict=True)) for values in columns]
+    yield from rows
+
+
+def _tolerant(value: Any) -> Any:
+    """Convert an Arrow scalar to Python, invalid UTF-8 to lone surrogates."""
+    if not value.is_valid:
+        return None
+    if isinstance(value, pa.StringScalar | pa.LargeStringScalar):
+        return value.as_buffer().to_pybytes().decode("utf-8", "surrogateescape")
+    if isinstance(value, pa.ListScalar | pa.LargeListScalar):
+        return [_tolerant(item) for item in value.values]
+    if isinstance(value, pa.StructScalar):
+        return {name: _tolerant(item) for name, item in value.items()}
+    return value.as_py()
+
+
+def peek(records: Iterator[Record], count: int) -> tuple[list[Record], Iterator[Record]]:
+    """Return the first records and an iterator over all of them."""
+    first = list(itertools.islice(records, count))
+    return first, itertools.chain(first, records)

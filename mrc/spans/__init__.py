@@ -1,0 +1,28 @@
+"""Logits -> n-best spans, null scores, and the answers of whole examples.
+
+    bounds.py      tokens -> the characters at which an answer may begin and end
+    best.py        logits -> the best distinct spans of every window, on the device
+    merge.py       the spans of all windows -> the n best of every example, as columns, then as predictions
+    compatible.py  the same question answered as Hugging Face's run_qa does, quirks included
+
+A span is a pair of characters of the original context, white space at its ends trimmed off; tokens matter only for
+`max_answer_length`. Order everywhere: higher score, then earlier start, then shorter. That is total, so neither the
+device, nor the make-up of batches, nor the order of windows can change an answer.
+"""
+
+from mrc.spans.best import BestSpans, best_spans
+from mrc.spans.bounds import token_bounds
+from mrc.spans.compatible import compatible_predictions
+from mrc.spans.merge import ExampleSpans, SpanConfig, WindowSpans, make_predictions, merge_windows
+
+__all__ = [
+    "BestSpans",
+    "ExampleSpans",
+    "SpanConfig",
+    "WindowSpans",
+    "best_spans",
+    "compatible_predictions",
+    "make_predictions",
+    "merge_windows",
+    "token_bounds",
+]

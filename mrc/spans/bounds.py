@@ -1,0 +1,63 @@
+"""Tokens -> the characters at which an answer may begin and end.
+
+Some tokenizers count the space before a word to the word (RoBERTa without `trim_offsets`, SentencePiece), some give a
+token for nothing but white space, or one without any characters at all. So every token is cut down to its text once,
+before spans are made of tokens: a span of trimmed tokens is trimmed, and is never blank.
+
+    context  "a  b"    offsets  (0, 1) (1, 2) (2, 4)    bounds  (0, 1) (-1, -1) (3, 4)
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+_LAST_SPACE = 0x3000
+_IS_SPACE = np.array([chr(code).isspace() for code in range(_LAST_SPACE + 1)] + [False])
+"""By code point, what `str.strip` takes off; its last entry stands for everything after IDEOGRAPHIC SPACE."""
+
+
+def token_bounds(
+    offsets: npt.NDArray[np.integer],
+    row_splits: npt.NDArray[np.integer],
+    example: npt.NDArray[np.integer],
+    contexts: Sequence[str],
+) -> npt.NDArray[np.int32]:
+    """Return where the text of every token begins and ends, in half-open characters of its context.
+
+    Args:
+        offsets: Shape (num_tokens, 2): half-open characters of the context, (-1, -1) outside it.
+        row_splits: Shape (num_windows + 1,): where windows begin and end, in tokens.
+        example: Shape (num_windows,): index of the window's context in `contexts`.
+        contexts: One for each example. Each distinct one is looked through once.
+
+    Returns:
+        Shape (num_tokens, 2): (-1, -1) where no answer may begin or end: outside the context, and on tokens that are
+        empty or blank.
+    """
+    distinct = {context: index for index, context in enumerate(dict.fromkeys(contexts))}
+    lengths = np.fromiter(map(len, distinct), dtype=np.int64, count=len(distinct))
+    context_start = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+    context_of = np.fromiter((distinct[context] for context in contexts), dtype=np.int64, count=len(contexts))
+    shift = np.repeat(context_start[context_of[example]], np.diff(row_splits))
+
+    next_text, text_end = _nearest_text("".join(distinct))
+    inside = offsets[:, 0] >= 0
+    shifted = np.where(inside[:, None], offsets + shift[:, None], 0)
+    start, end = next_text[shifted[:, 0]], text_end[shifted[:, 1]]
+    legal = inside & (start < end)
+    bounds = np.stack([start - shift, end - shift], axis=1)
+    return np.where(legal[:, None], bounds, -1).astype(np.int32)
+
+
+def _nearest_text(text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """For each position, shape (len(text) + 1,), return the text's next non-blank character and the end of its last.
+
+    The end is that of the last non-blank character before the position. len(text) and 0 where there is none.
+    """
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
+    blank = _IS_SPACE[np.minimum(codes, _LAST_SPACE + 1)]
+    positions = np.arange(len(text) + 1)
+    next_text = np.append(np.where(blank, len(text), positions[:-1]), len(text))
+    text_end = np.append(0, np.where(blank, 0, positions[1:]))
+    return np.minimum.accumulate(next_text[::-1])[::-1], np.maximum.accumulate(text_end)

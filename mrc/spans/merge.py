@@ -1,0 +1,238 @@
+"""The spans of all windows -> the n best distinct spans of every example, its null score and its answer.
+
+Overlapping windows find the same span twice; it counts once, with its best score. With the n best *distinct* spans of
+every window in hand the n best of the example are exact: a span among them is, in the window that scores it best,
+beaten by fewer than n. All examples are merged at once with two sorts in numpy; columns come out, ready for Arrow, and
+`make_predictions` turns them into objects where those are wanted.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mrc.errors import UsageError
+from mrc.examples import Example, Prediction, Span
+
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanConfig:
+    """How logits become answers, under the names of Hugging Face's run_qa.
+
+    Raises:
+        UsageError: A value is out of its range.
+    """
+
+    n_best_size: int = 20
+    """Spans kept of every example; probabilities are shares among them."""
+
+    max_answer_length: int = 30
+    """Most tokens of an answer."""
+
+    version_2_with_negative: bool = False
+    """Whether a question may have no answer, as in SQuAD 2.0: the null answer then competes with the spans."""
+
+    null_score_diff_threshold: float = 0.0
+    """The null answer wins where null score minus best score is greater, in logits. See `tune_null_threshold`."""
+
+    def __post_init__(self) -> None:
+        for flag in ("n_best_size", "max_answer_length"):
+            if getattr(self, flag) < 1:
+                raise UsageError(f"--{flag} is {getattr(self, flag)}: give at least 1")
+        if math.isnan(self.null_score_diff_threshold):
+            raise UsageError("--null_score_diff_threshold is NaN, which nothing is greater than: give a number")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSpans:
+    """The best distinct spans of each window, in any order of windows."""
+
+    start: npt.NDArray[np.int32]
+    """Shape (num_windows, k): first character in the context; -1 where a window has fewer spans."""
+
+    end: npt.NDArray[np.int32]
+    """Shape (num_windows, k): the character after the last."""
+
+    score: npt.NDArray[np.float32]
+    """Shape (num_windows, k)."""
+
+    null_score: npt.NDArray[np.float32]
+    """Shape (num_windows,); inf where it is not known."""
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["WindowSpans"]) -> "WindowSpans":
+        """Return the windows of all parts, at least one, of the same k, in their order."""
+        return cls(
+            start=np.concatenate([part.start for part in parts]),
+            end=np.concatenate([part.end for part in parts]),
+            score=np.concatenate([part.score for part in parts]),
+            null_score=np.concatenate([part.null_score for part in parts]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExampleSpans:
+    """The n best spans and the decision of each example; those of example e are `row_splits[e]:row_splits[e + 1]`."""
+
+    row_splits: npt.NDArray[np.int64]
+    """Shape (num_examples + 1,): where the spans of examples begin and end."""
+
+    start: npt.NDArray[np.int32]
+    """Shape (num_spans,): first character in the context."""
+
+    end: npt.NDArray[np.int32]
+    """Shape (num_spans,): the character after the last."""
+
+    score: npt.NDArray[np.float32]
+    """Shape (num_spans,): falling within an example."""
+
+    probability: npt.NDArray[np.float64]
+    """Shape (num_spans,): softmax over the example's spans, and its null answer in SQuAD 2.0 mode; not calibrated."""
+
+    null_score: npt.NDArray[np.float32]
+    """Shape (num_examples,): the lowest over the windows; inf where no window tells."""
+
+    null_probability: npt.NDArray[np.float64]
+    """Shape (num_examples,): the null answer's part of that softmax; 0 outside SQuAD 2.0 mode."""
+
+    null_score_diff: npt.NDArray[np.float64]
+    """Shape (num_examples,): null score minus best score; inf where there is no span."""
+
+    has_answer: npt.NDArray[np.bool_]
+    """Shape (num_examples,): whether the first span is the answer; else the answer is ""."""
+
+    num_windows: npt.NDArray[np.int64]
+    """Shape (num_examples,)."""
+
+
+def merge_windows(
+    window_example: npt.NDArray[np.integer], spans: WindowSpans, *, num_examples: int, config: SpanConfig
+) -> ExampleSpans:
+    """Merge the windows of each example.
+
+    The null score is the lowest of the windows: a window without the answer is right to say null, so all have to agree.
+
+    Args:
+        window_example: Shape (num_windows,): the example of each row of `spans`, in 0 to num_examples.
+        spans: At least the `n_best_size` best distinct spans of each window, in any order of windows.
+        num_examples: Examples without any window get no answer.
+        config: Sizes and the null threshold.
+    """
+    example, start, end, score = _n_best(window_example, spans, config.n_best_size)
+    counts = np.bincount(example, minlength=num_examples)
+    row_splits = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
+    null_score = np.full(num_examples, np.inf, dtype=np.float32)
+    np.minimum.at(null_score, window_example, spans.null_score)
+    best_score = np.full(num_examples, -np.inf)
+    best_score[counts > 0] = score[row_splits[:-1][counts > 0]]
+    null_score_diff = null_score.astype(np.float64) - best_score
+    null_wins = config.version_2_with_negative & (null_score_diff > config.null_score_diff_threshold)
+    rival = null_score if config.version_2_with_negative else np.full_like(null_score, -np.inf)
+    probability, null_probability = _softmax(example, score, best_score, rival)
+    return ExampleSpans(
+        row_splits=row_splits,
+        start=start,
+        end=end,
+        score=score,
+        probability=probability,
+        null_score=null_score,
+        null_probability=null_probability,
+        null_score_diff=null_score_diff,
+        has_answer=(counts > 0) & ~null_wins,
+        num_windows=np.bincount(window_example, minlength=num_examples),
+    )
+
+
+def _n_best(
+    window_example: npt.NDArray[np.integer], spans: WindowSpans, n_best_size: int
+) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Return example, start, end and score of the spans kept, shape (num_spans,) each, in order."""
+    real = spans.start >= 0
+    example = np.repeat(window_example, real.sum(axis=1))
+    start, end, score = spans.start[real], spans.end[real], spans.score[real]
+
+    order = np.lexsort((-score, end, start, example))
+    example, start, end, score = example[order], start[order], end[order], score[order]
+    copy = (example[1:] == example[:-1]) & (start[1:] == start[:-1]) & (end[1:] == end[:-1])
+    once = np.append(np.ones(min(1, len(example)), dtype=bool), ~copy)
+    example, start, end, score = example[once], start[once], end[once], score[once]
+
+    order = np.lexsort((end, start, -score, example))
+    example = example[order]
+    rank = np.arange(len(example)) - np.searchsorted(example, example)
+    kept = order[rank < n_best_size]
+    return example[rank < n_best_size], start[kept], end[kept], score[kept]
+
+
+def _softmax(
+    example: npt.NDArray[np.integer],
+    score: npt.NDArray[np.float32],
+    best_score: npt.NDArray[np.float64],
+    rival: npt.NDArray[np.float32],
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return the shares of spans, shape (num_spans,), and of the null answer, shape (num_examples,).
+
+    Args:
+        example: Shape (num_spans,), rising.
+        score: Shape (num_spans,).
+        best_score: Shape (num_examples,): the highest score, -inf where there is none.
+        rival: Shape (num_examples,): score of the null answer, -inf where it does not compete.
+    """
+    # Clipping keeps inf - inf out: a null score of inf takes everything, an example with nothing gives it all 0.
+    highest = np.clip(np.maximum(best_score, rival), -_LARGEST, _LARGEST)
+    weight = np.exp(score - highest[example])
+    null_weight = np.exp(np.minimum(rival, _LARGEST) - highest)
+    total = np.bincount(example, weight, minlength=len(highest)) + null_weight
+    total[total == 0] = 1.0
+    return weight / total[example], null_weight / total
+
+
+def make_predictions(examples: Sequence[Example], merged: ExampleSpans) -> list[Prediction]:
+    """Return the prediction of each example, in order.
+
+    Where nothing is answered, `score` is the null score and `probability` the null answer's: 0 outside SQuAD 2.0 mode,
+    where null is no candidate.
+
+    Args:
+        examples: Those that `merged` numbers, in that order.
+        merged: One row for each of them.
+    """
+    positions = zip(merged.start.tolist(), merged.end.tolist(), strict=True)
+    spans = list(zip(positions, merged.score.tolist(), merged.probability.tolist(), strict=True))
+    splits = merged.row_splits.tolist()
+    n_best = (
+        tuple(
+            Span(text=example.context[start:end], start=start, end=end, score=score, probability=probability)
+            for (start, end), score, probability in spans[first:last]
+        )
+        for example, first, last in zip(examples, splits[:-1], splits[1:], strict=True)
+    )
+    nulls = zip(merged.null_score.tolist(), merged.null_probability.tolist(), strict=True)
+    decisions = zip(merged.has_answer.tolist(), merged.num_windows.tolist(), strict=True)
+    return [
+        _prediction(example.id, candidates, null, has_answer=has_answer, num_windows=num_windows)
+        for example, candidates, null, (has_answer, num_windows) in zip(examples, n_best, nulls, decisions, strict=True)
+    ]
+
+
+def _prediction(
+    example_id: str, n_best: tuple[Span, ...], null: tuple[float, float], *, has_answer: bool, num_windows: int
+) -> Prediction:
+    """Return the prediction of one example; `null` is the score and the probability of the null answer."""
+    answer = n_best[0] if has_answer else Span(text="", start=-1, end=-1, score=null[0], probability=null[1])
+    return Prediction(
+        id=example_id,
+        answer=answer.text,
+        start=answer.start,
+        end=answer.end,
+        score=answer.score,
+        probability=answer.probability,
+        null_score=null[0],
+        has_answer=has_answer,
+        n_best=n_best,
+        num_windows=num_windows,
+    )

@@ -1,0 +1,21 @@
+"""Fine-tuning on Ray: questions -> windows -> workers -> a model folder with its scores.
+
+    config.py       TrainConfig; which settings make another run of it
+    data.py         what is named -> units to train and to validate on
+    prepare.py      units -> windows in Arrow files, by Ray Data
+    store.py        those files, mapped into memory
+    schedule.py     which windows a step learns from, at which rate, as pure functions
+    feed.py         steps -> batches on the device
+    loop.py         what each worker of Ray Train does
+    validation.py   EM, F1 and loss, by the code that answers
+    checkpoints.py  whole or not there
+    progress.py     console, metrics.jsonl, TensorBoard
+    supervise.py    the driver while workers train: progress, signals, failures
+    card.py         the model card
+    run.py          all of it, from a plan to a result
+"""
+
+from mrc.training.config import TrainConfig
+from mrc.training.run import Plan, Result, plan, run, summary
+
+__all__ = ["Plan", "Result", "TrainConfig", "plan", "run", "summary"]

@@ -1,0 +1,311 @@
+"""The training loop of one worker, which Ray Train runs on each.
+
+Everything that a step does is a function of (seed, step): its windows, its learning rate, its dropout. So a resume is
+a step number, and a restarted run does what the undisturbed one would have done. A step's loss is divided by its
+windows over all workers before gradients are summed, so that neither the number of workers nor the token budget
+changes what is learned.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray.train.torch
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+from mrc import storage
+from mrc.errors import MrcError
+from mrc.models import (
+    IGNORED,
+    Collator,
+    autocast,
+    check_fits,
+    forward,
+    load_model,
+    load_tokenizer,
+    resolve_precision,
+    span_loss,
+)
+from mrc.reader import Reader
+from mrc.spans import SpanConfig
+from mrc.training import checkpoints
+from mrc.training.checkpoints import TrainState
+from mrc.training.config import TrainConfig
+from mrc.training.feed import Feed, Step
+from mrc.training.schedule import Schedule
+from mrc.training.store import WindowStore
+from mrc.training.validation import ValidationSet
+from mrc.windows import WindowConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assignment:
+    """What the driver tells every worker; it pickles."""
+
+    train: TrainConfig
+    window: WindowConfig
+    span: SpanConfig
+    scorer: str
+    train_windows: tuple[str, ...]
+    """URLs of the training windows."""
+    validation_units: tuple[tuple[str, str], ...]
+    """URLs of the validation windows and of their examples; empty where nothing is validated."""
+    questions_per_window: float
+    """Training questions over training windows, to report speed in questions."""
+    checkpoints: str
+    """URL of the folder for checkpoints."""
+    conductor: Any = None
+    """Handle of the actor to report to, which the driver adds."""
+
+
+def train_loop(assignment: Assignment) -> None:
+    """Run one worker; what its user can mend is reported and not raised, since no restart would mend it."""
+    try:
+        _Worker(assignment).run()
+    except MrcError as error:
+        ray.get(assignment.conductor.fail.remote(error))
+
+
+class _Worker:
+    """One worker's model, optimizer, and place in the run."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        context = ray.train.get_context()
+        self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
+        self.device = ray.train.torch.get_device()
+        if self.device.type == "cpu":
+            torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+        self.assignment, self.config = assignment, assignment.train
+        self.dtype = resolve_precision(self.config.precision, self.device)
+        found = checkpoints.committed(assignment.checkpoints)
+        self.state = found[-1][1] if found else TrainState(step=0)
+        self._load(found[-1][0] if found else None)
+        store = WindowStore(assignment.train_windows, ignored=IGNORED)
+        self.schedule = Schedule.of(self.config, len(store.lengths))
+        collator = Collator(self.module, self.tokenizer, self.device)
+        self.feed = Feed(store, self.schedule, collator, rank=self.rank, world_size=self.world_size)
+        self.validation = ValidationSet.load(assignment.validation_units, self.rank, self.world_size)
+        self.stop = _StopSignal(assignment.conductor, self.rank, self.world_size)
+
+    def _load(self, checkpoint: str | None) -> None:
+        """Build tokenizer, model, optimizer and scaler: fresh, or as a checkpoint has them."""
+        with storage.local_copy(checkpoint or self.config.model) as folder:
+            source = str(Path(folder) / "model") if checkpoint else folder
+            self.tokenizer = load_tokenizer(source)
+            torch.manual_seed(self.config.seed)  # of the new head
+            self.module = load_model(source, dropout=self.config.dropout)
+            if not checkpoint:
+                check_fits(self.module, self.tokenizer, self.assignment.window.max_seq_length)
+            self.module.to(self.device)
+            self.optimizer = _optimizer(self.module, self.config)
+            self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+            if checkpoint:
+                saved = torch.load(Path(folder) / "trainer.pt", map_location=self.device, weights_only=True)
+                self.optimizer.load_state_dict(saved["optimizer"])
+                self.scaler.load_state_dict(saved["scaler"])
+        ids = [self.device.index] if self.device.type == "cuda" else None
+        self.model = DistributedDataParallel(self.module, device_ids=ids) if self.world_size > 1 else self.module
+
+    def run(self) -> None:
+        """Train from the step of the last checkpoint to the end, or until somebody asks to stop."""
+        meter = _Meter(self.device)
+        if self.state.finished:
+            return
+        for step in self.feed.steps(self.state.step):
+            meter.add(self._learn(step), step)
+            done = step.number + 1
+            if done % self.config.logging_steps == 0 or done == self.schedule.total_steps:
+                self._report_progress(step, meter)
+            if self._ends_after(done, meter):
+                return
+
+    def _learn(self, step: Step) -> torch.Tensor:
+        """Take one optimizer step and return this worker's part of its loss, on the device."""
+        torch.manual_seed(_mix(self.config.seed, step.number, self.rank))  # of dropout
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.learning_rate(step.number)
+        self.model.train()
+        total = torch.zeros((), device=self.device)
+        for i, batch in enumerate(step.batches):
+            with self._exchanging_gradients(last=i == len(step.batches) - 1):
+                loss = self._loss(batch) / max(1, step.num_labelled)
+                # DDP averages gradients over the workers; their sum is wanted.
+                self.scaler.scale(loss * self.world_size).backward()
+            total += loss.detach()
+        self.scaler.unscale_(self.optimizer)
+        torch.nn.utils.clip_grad_norm_(self.module.parameters(), self.config.max_grad_norm)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        return total
+
+    def _loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        labels = ("start_positions", "end_positions")
+        inputs = {name: tensor for name, tensor in batch.items() if name not in labels}
+        with autocast(self.device, self.dtype):
+            start_logits, end_logits = forward(self.model, inputs)
+        return span_loss(start_logits, end_logits, *(batch[name] for name in labels), batch["attention_mask"])
+
+    def _exchanging_gradients(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
+        """Gradients travel between the workers once a step, with its last batch."""
+        if isinstance(self.model, DistributedDataParallel) and not last:
+            return self.model.no_sync()
+        return contextlib.nullcontext()
+
+    def _ends_after(self, done: int, meter: "_Meter") -> bool:
+        """Validate and save where it is time to; return whether the run ends after `done` steps."""
+        with meter.paused():
+            evaluates = self.validation is not None and self.schedule.validates_after(done)
+            if evaluates:
+                self._validate(done)
+            finished = done == self.schedule.total_steps or (evaluates and self._out_of_patience())
+            ends = finished or self.stop.asked()
+            if evaluates or ends or done % self.config.save_steps == 0:
+                self._save(done, finished=finished)
+        return ends
+
+    def _validate(self, done: int) -> None:
+        """Score the validation questions with the weights as they are; the best step so far is remembered."""
+        assert self.validation is not None
+        began = time.perf_counter()
+        result = self.validation.score(self._reader(self.assignment.span), self.assignment.scorer, self.world_size)
+        row = {"step": done, "epoch": self.schedule.epoch(done), **result, "seconds": time.perf_counter() - began}
+        metric = self.config.metric_for_best_model
+        better = _is_better(row, self._evaluation_of(self.state.best_step), metric)
+        self.state = replace(
+            self.state,
+            step=done,
+            best_step=done if better else self.state.best_step,
+            evaluations=[*self.state.evaluations, row],
+        )
+        self._post({"kind": "validation", **row, "is_best": better, "total_steps": self.schedule.total_steps})
+        ray.train.report(row)
+
+    def _evaluation_of(self, step: int | None) -> dict[str, Any] | None:
+        return next((row for row in self.state.evaluations if row["step"] == step), None)
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.early_stopping_patience
+        if patience is None:
+            return False
+        return sum(row["step"] > (self.state.best_step or 0) for row in self.state.evaluations) >= patience
+
+    def _save(self, done: int, *, finished: bool) -> None:
+        """Write and commit a checkpoint, and delete those that are neither this one nor the best."""
+        self.state = replace(self.state, step=done, finished=finished)
+        if self.rank == 0:
+            checkpoints.save(self.assignment.checkpoints, self.state, self._write)
+            checkpoints.keep_only(self.assignment.checkpoints, {done, self.state.best_step or done})
+        if self.world_size > 1:
+            dist.barrier()
+
+    def _write(self, folder: Path) -> None:
+        span = self.assignment.span
+        last = self.state.evaluations[-1] if self.state.evaluations else {}
+        if last.get("step") == self.state.step and "null_score_diff_threshold" in last:
+            span = replace(span, null_score_diff_threshold=last["null_score_diff_threshold"])
+        self._reader(span).save_pretrained(folder / "model")
+        state = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
+        torch.save(state, folder / "trainer.pt")
+
+    def _reader(self, span: SpanConfig) -> Reader:
+        window, precision = self.assignment.window, self.config.precision
+        return Reader(self.module, self.tokenizer, window, span, device=self.device, precision=precision)
+
+    def _report_progress(self, step: Step, meter: "_Meter") -> None:
+        loss, windows_per_s = meter.read(self.world_size)
+        left = self.schedule.total_steps - step.number - 1
+        row = {
+            "kind": "train",
+            "step": step.number + 1,
+            "total_steps": self.schedule.total_steps,
+            "epoch": self.schedule.epoch(step.number + 1),
+            "loss": loss,
+            "learning_rate": self.schedule.learning_rate(step.number),
+            "windows_per_s": windows_per_s,
+            "questions_per_s": windows_per_s * self.assignment.questions_per_window,
+            "left_s": left * self.config.train_batch_size / windows_per_s,
+        }
+        self._post(row)
+
+    def _post(self, row: dict[str, Any]) -> None:
+        if self.rank == 0:
+            self.assignment.conductor.post.remote(row)
+
+
+class _Meter:
+    """Mean loss and speed since the last reading; pauses, for validation and checkpoints, do not count as time."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._loss = torch.zeros((), device=device)
+        self._steps = self._windows = 0
+        self._began = time.perf_counter()
+
+    def add(self, loss: torch.Tensor, step: Step) -> None:
+        """Count a step and this worker's part of its loss, without waiting for the device."""
+        self._loss += loss
+        self._steps += 1
+        self._windows += step.num_windows
+
+    def read(self, world_size: int) -> tuple[float, float]:
+        """Return mean loss of a step and windows per second over all workers, and begin anew; all ranks call it."""
+        if world_size > 1:
+            dist.all_reduce(self._loss)
+        loss, speed = float(self._loss) / self._steps, self._windows / (time.perf_counter() - self._began)
+        self._loss.zero_()
+        self._steps = self._windows = 0
+        self._began = time.perf_counter()
+        return loss, speed
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave the time of a block out."""
+        paused = time.perf_counter()
+        yield
+        self._began += time.perf_counter() - paused
+
+
+class _StopSignal:
+    """The wish to stop, which rank 0 hears from the driver and all ranks obey after the same step."""
+
+    def __init__(self, conductor: Any, rank: int, world_size: int) -> None:
+        self._conductor, self._rank, self._world_size = conductor, rank, world_size
+        self._answer = conductor.stop_asked.remote()
+
+    def asked(self) -> bool:
+        """Tell whether to stop after this step; every rank calls it after every step and none waits for the driver."""
+        flag = torch.zeros(1, dtype=torch.int32)
+        if self._rank == 0 and ray.wait([self._answer], timeout=0)[0]:
+            flag[0] = int(ray.get(self._answer))
+            self._answer = self._conductor.stop_asked.remote()
+        if self._world_size > 1:
+            dist.broadcast(flag, src=0)  # over gloo, on the CPU: a GPU is not waited for
+        return bool(flag.item())
+
+
+def _optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW as run_qa has it: no weight decay on biases and norms, which are the parameters of one dimension."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, fused=True)
+
+
+def _mix(seed: int, step: int, rank: int) -> int:
+    """Give every (seed, step, rank) a stream of random numbers of its own."""
+    return (seed * 1_000_003 + step) * 4099 + rank
+
+
+def _is_better(row: dict[str, Any], best: dict[str, Any] | None, metric: str) -> bool:
+    if best is None:
+        return True
+    return bool(row[metric] < best[metric]) if metric == "loss" else bool(row[metric] > best[metric])

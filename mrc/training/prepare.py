@@ -1,0 +1,166 @@
+"""Questions -> windows, once a run: Ray Data reads, validates, windows and labels unit after unit into Arrow files.
+
+The files stand under a fingerprint of everything that they depend on, and a unit is done when its record is there: a
+run that is started again makes only what is missing, and another tokenizer or window length makes its own.
+"""
+
+import hashlib
+import json
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import ray
+
+from mrc import storage
+from mrc.errors import RunError
+from mrc.examples import Example, Reject, examples_to_table, rejects_to_table
+from mrc.models import IGNORED, load_tokenizer
+from mrc.sources import SourceConfig, Unit, read_unit
+from mrc.training.data import row_numbers
+from mrc.validation import RowError, reject_row
+from mrc.training.store import LabelledWindows, windows_to_table, write_arrow
+from mrc.windows import WindowConfig, Windows, label_windows, make_windows
+
+logger = logging.getLogger("mrc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """How units become windows; it travels to the tasks."""
+
+    side: str
+    """`train` or `validation`: what the files are for, and the beginning of their names."""
+    folder: str
+    """URL of the folder for the files."""
+    rejects_folder: str
+    """URL of the folder for rejected rows, as Parquet."""
+    model: str
+    """Where the tokenizer is loaded from."""
+    source: SourceConfig
+    window: WindowConfig
+    ignore_windows_without_answer: bool = False
+
+    def url(self, unit: Unit, ending: str) -> str:
+        """Return the URL of one of a unit's files."""
+        return storage.join(self.folder, f"{self.side}-{unit.name}.{ending}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnitRecord:
+    """What became of a unit: written after its files, so that its presence means that they are whole."""
+
+    rows: int
+    examples: int
+    windows: int
+    korean: int
+    """Examples whose question has Hangul."""
+    rejects: dict[str, int]
+
+
+def fingerprint(tokenizer_json: str, source: SourceConfig, window: WindowConfig, stamps: Sequence[str]) -> str:
+    """Name what windows depend on: the tokenizer, how rows are read and cut, and the input's files and their stamps."""
+    parts = [tokenizer_json, json.dumps(asdict(source)), json.dumps(asdict(window)), *stamps]
+    digest = hashlib.blake2b(digest_size=8)
+    for part in parts:
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()
+
+
+def prepare(units: Sequence[Unit], preparation: Preparation) -> list[UnitRecord]:
+    """Make the windows of all units that have none yet, on the cluster, and return every unit's record.
+
+    Raises:
+        RunError: A unit could not be prepared.
+    """
+    missing = [unit for unit in units if not storage.exists(preparation.url(unit, "json"))]
+    if missing:
+        items = ray.data.from_items([{"index": i} for i in range(len(missing))], override_num_blocks=len(missing))
+        done = items.map(_PrepareUnit(missing, preparation), num_cpus=0.5)
+        for row in done.iter_rows():
+            logger.info("windows of %s: %s", missing[row["index"]].name, row["summary"])
+    return [UnitRecord(**json.loads(storage.read_text(preparation.url(unit, "json")))) for unit in units]
+
+
+class _PrepareUnit:
+    """Maps the number of a unit to a line about it, and writes the unit's files on the way."""
+
+    def __init__(self, units: Sequence[Unit], preparation: Preparation) -> None:
+        self._units = units
+        self._preparation = preparation
+        self.__name__ = "prepare_unit"
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        record = prepare_unit(self._units[row["index"]], self._preparation)
+        summary = f"{record.examples:,} questions, {record.windows:,} windows"
+        return {"index": row["index"], "summary": summary}
+
+
+def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:
+    """Read, validate, window and label one unit, write its files, and commit them with its record."""
+    items = list(read_unit(unit, preparation.source))
+    numbered = [(row, item) for row, item in zip(row_numbers(unit, len(items)), items, strict=True)]
+    rejects = [item for item in items if isinstance(item, Reject)]
+    read = [(row, item) for row, item in numbered if isinstance(item, Example)]
+    windows, rejections = make_windows([example for _, example in read], load_tokenizer(preparation.model), preparation.window)
+    for index, reason, detail in rejections:
+        row, example = read[index]
+        rejects.append(reject_row(unit.source, row, asdict(example), example.id, RowError(reason, detail)))
+    examples, windows = _without(windows, [example for _, example in read], {item.example for item in rejections})
+    write_arrow(preparation.url(unit, "windows.arrow"), windows_to_table(_labelled(windows, examples, preparation)))
+    write_arrow(preparation.url(unit, "examples.arrow"), examples_to_table(examples))
+    if rejects:
+        name = f"{preparation.side}-{unit.name}.parquet"
+        storage.write_table(storage.join(preparation.rejects_folder, name), rejects_to_table(rejects))
+    record = UnitRecord(
+        rows=len(items),
+        examples=len(examples),
+        windows=len(windows),
+        korean=sum(_is_korean(example.question) for example in examples),
+        rejects=dict(Counter(reject.reason for reject in rejects)),
+    )
+    storage.write_text(preparation.url(unit, "json"), json.dumps(asdict(record)))
+    return record
+
+
+def _without(windows: Windows, examples: list[Example], rejected: set[int]) -> tuple[list[Example], Windows]:
+    """Leave out rejected examples, which have no windows, and count on without them."""
+    kept = np.array([i not in rejected for i in range(len(examples))], dtype=bool)
+    renumbered = (np.cumsum(kept) - 1).astype(np.int32)[windows.example]
+    return [example for example, keep in zip(examples, kept, strict=True) if keep], replace(windows, example=renumbered)
+
+
+def _is_korean(text: str) -> bool:
+    return any("가" <= char <= "힣" for char in text)
+
+
+def check_rejects(records: Sequence[UnitRecord], *, max_share: float, side: str, rejects_folder: str) -> None:
+    """Log what was rejected, and stop where it is too much.
+
+    Raises:
+        RunError: More than `max_share` of the rows were rejected, or no example is left.
+    """
+    rows = sum(record.rows for record in records)
+    reasons = sum((Counter(record.rejects) for record in records), Counter[str]())
+    listing = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
+    if reasons:
+        logger.warning("%s data: %s of %s rows rejected (%s); see %s", side, f"{reasons.total():,}", f"{rows:,}", listing, rejects_folder)
+    if not sum(record.examples for record in records):
+        raise RunError(f"--{side}_data: not one usable question in {rows:,} rows ({listing or 'it is empty'})")
+    if reasons.total() > max_share * rows:
+        raise RunError(
+            f"--{side}_data: {reasons.total():,} of {rows:,} rows rejected ({listing}), more than --max_reject_share "
+            f"{max_share}; the rows are in {rejects_folder}"
+        )
+
+
+def _labelled(windows: Windows, examples: Sequence[Example], preparation: Preparation) -> LabelledWindows:
+    starts, ends = label_windows(windows, examples)
+    if preparation.ignore_windows_without_answer:
+        answerable = np.array([bool(example.answers) for example in examples], dtype=bool)
+        without = answerable[windows.example] & (starts == windows.null_index)
+        starts, ends = (np.where(without, IGNORED, positions).astype(np.int32) for positions in (starts, ends))
+    return LabelledWindows(windows, starts, ends)

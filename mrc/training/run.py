@@ -1,0 +1,249 @@
+"""A training run as its driver sees it: check, prepare windows, train, and leave the model folder.
+
+    out/config.yaml     the resolved config, which another run in this folder is compared with
+        windows/        prepared windows, by fingerprint; deleted when the run is done
+        rejects/        rows that are no examples, as Parquet
+        checkpoints/    the last and the best
+        logs/           metrics.jsonl, TensorBoard events
+        model/          the outcome
+        result.json     written last: the run is done
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import ray
+import yaml
+
+from mrc import storage
+from mrc.errors import RunError, UsageError
+from mrc.models import is_t5_family, load_config, load_tokenizer
+from mrc.sources import SourceConfig, Unit
+from mrc.spans import SpanConfig
+from mrc.training import checkpoints
+from mrc.training.card import model_card
+from mrc.training.config import TrainConfig, differences, resolved
+from mrc.training.data import Data, hold_out, plan_data
+from mrc.training.loop import Assignment
+from mrc.training.prepare import Preparation, UnitRecord, check_rejects, fingerprint, prepare
+from mrc.training.supervise import supervise
+from mrc.windows import WindowConfig
+
+logger = logging.getLogger("mrc")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run that was checked as far as it can be without a cluster."""
+
+    train: TrainConfig
+    source: SourceConfig
+    window: WindowConfig
+    span: SpanConfig
+    data: Data
+    tokenizer: str
+    """The tokenizer as JSON."""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The resolved config, flat, as `--config` reads it."""
+        return resolved(self.train, self.source, self.window, self.span)
+
+    def url(self, *names: str) -> str:
+        """Return the URL of something in the output folder."""
+        return storage.join(self.train.output, *names)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a finished run leaves behind; `result.json` holds it."""
+
+    model: str
+    """URL of the model folder."""
+    steps: int
+    """Optimizer steps done."""
+    best_step: int
+    """The step whose weights the model has."""
+    scorer: str
+    metrics: dict[str, Any]
+    """Figures of the validation at that step; empty where nothing was validated."""
+    train_questions: int
+    train_windows: int
+    validation_questions: int
+    rejects: int
+
+
+def plan(train: TrainConfig, source: SourceConfig, window: WindowConfig, span: SpanConfig) -> Plan:
+    """Check what can be checked without a cluster: the output folder, the model, the data.
+
+    Raises:
+        UsageError: Says what to change.
+    """
+    _check_folder(train, resolved(train, source, window, span))
+    with storage.local_copy(train.model) as model:
+        load_config(model)
+        tokenizer = load_tokenizer(model).backend_tokenizer.to_str()
+    return Plan(
+        train=train, source=source, window=window, span=span, data=plan_data(train, source), tokenizer=tokenizer
+    )
+
+
+def run(plan: Plan) -> Result:
+    """Carry out a plan on the cluster that Ray is connected to; a run that is done already is only read.
+
+    Raises:
+        UsageError: The cluster or the model is too small for what is asked.
+        RunError: The run failed, or was asked to stop; the same command continues it.
+    """
+    if storage.exists(plan.url("result.json")):
+        logger.info("this run is done: %s", plan.url("result.json"))
+        return Result(**json.loads(storage.read_text(plan.url("result.json"))))
+    use_gpu = check_cluster(plan.train, ray.cluster_resources())
+    storage.write_text(plan.url("config.yaml"), yaml.safe_dump(plan.config, sort_keys=False, allow_unicode=True))
+    if plan.data.holds_out:
+        plan = replace(plan, data=hold_out(plan.data, plan.train))
+    train, train_records = _prepare_side(plan, "train", plan.data.train, plan.data.train_source)
+    validation, validation_records = _prepare_side(
+        plan, "validation", plan.data.validation, plan.data.validation_source
+    )
+    if not validation:
+        logger.warning("no validation data: the last weights become the model, without a score (--validation_data)")
+    questions = sum(record.examples for record in train_records)
+    windows = sum(record.windows for record in train_records)
+    scorer = _scorer(plan, validation_records or train_records)
+    supervise(
+        Assignment(
+            train=plan.train,
+            window=plan.window,
+            span=plan.span,
+            scorer=scorer,
+            train_windows=tuple(windows_url for windows_url, _ in train),
+            validation_units=tuple(validation),
+            questions_per_window=questions / windows,
+            checkpoints=plan.url("checkpoints"),
+        ),
+        use_gpu=use_gpu,
+    )
+    return _finish(
+        plan,
+        scorer=scorer,
+        train_questions=questions,
+        train_windows=windows,
+        validation_questions=sum(record.examples for record in validation_records),
+        rejects=sum(sum(record.rejects.values()) for record in [*train_records, *validation_records]),
+    )
+
+
+def check_cluster(config: TrainConfig, resources: dict[str, float]) -> bool:
+    """Return whether to train on GPUs; refuse at once what would wait for resources for ever.
+
+    One CPU is kept free for the tasks that prepare windows.
+
+    Raises:
+        UsageError: The cluster is too small; has the numbers.
+    """
+    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
+    use_gpu = gpus > 0 if config.use_gpu is None else config.use_gpu
+    needed = config.num_workers * config.cpus_per_worker + 1
+    asked = f"--num_workers {config.num_workers}"
+    if config.wait_for_nodes:
+        return use_gpu
+    if use_gpu and config.num_workers > gpus:
+        raise UsageError(f"{asked} with --use_gpu needs {config.num_workers} GPUs and the cluster has {gpus:g}")
+    if needed > cpus:
+        raise UsageError(
+            f"{asked} of {config.cpus_per_worker:g} CPU each and one CPU to spare need {needed:g} CPUs and the cluster "
+            f"has {cpus:g}: use fewer workers, or --wait_for_nodes true where it scales up by itself"
+        )
+    return use_gpu
+
+
+def _check_folder(config: TrainConfig, wanted: dict[str, Any]) -> None:
+    """Compare with the run that the output folder holds, and empty the folder where that is asked for."""
+    url = storage.join(config.output, "config.yaml")
+    if config.overwrite:
+        storage.remove(config.output)
+    elif storage.exists(url):
+        # Through YAML and back, so that a tuple and a list are the same.
+        other = differences(yaml.safe_load(storage.read_text(url)), yaml.safe_load(yaml.safe_dump(wanted)))
+        if other:
+            raise UsageError(
+                f"--output {config.output} holds another run ({'; '.join(other)}): choose another folder, or start "
+                "over with --overwrite true"
+            )
+
+
+def _prepare_side(
+    plan: Plan, side: str, units: Sequence[Unit], source: SourceConfig
+) -> tuple[list[tuple[str, str]], list[UnitRecord]]:
+    """Make the windows of one side; return the URLs of each unit's windows and examples, and the units' records."""
+    stamps = [f"{unit.name} {storage.stamp(unit.source) if unit.is_file else ''}" for unit in units]
+    folder = plan.url("windows", fingerprint(plan.tokenizer, source, plan.window, stamps))
+    preparation = Preparation(
+        side=side,
+        folder=folder,
+        rejects_folder=plan.url("rejects"),
+        model=plan.train.model,
+        source=source,
+        window=plan.window,
+        ignore_windows_without_answer=side == "train" and plan.train.windows_without_answer == "ignore",
+    )
+    records = prepare(units, preparation)
+    if units:
+        check_rejects(records, max_share=plan.train.max_reject_share, side=side, rejects_folder=plan.url("rejects"))
+        questions, windows = sum(record.examples for record in records), sum(record.windows for record in records)
+        logger.info("%s data: %s questions in %s windows", side, f"{questions:,}", f"{windows:,}")
+    used = [unit for unit, record in zip(units, records, strict=True) if record.windows]
+    urls = [(preparation.url(unit, "windows.arrow"), preparation.url(unit, "examples.arrow")) for unit in used]
+    return urls, records
+
+
+def _scorer(plan: Plan, records: Sequence[UnitRecord]) -> str:
+    """Return the scorer asked for, or the one that fits the data."""
+    if plan.train.scorer != "auto":
+        return plan.train.scorer
+    if 2 * sum(record.korean for record in records) > sum(record.examples for record in records):
+        return "korquad"
+    return "squad_v2" if plan.span.version_2_with_negative else "squad"
+
+
+def _finish(plan: Plan, *, scorer: str, **counts: int) -> Result:
+    """Copy the best checkpoint's model to its place, describe it, and mark the run as done."""
+    found = checkpoints.committed(plan.url("checkpoints"))
+    if not found or not found[-1][1].finished:
+        step = found[-1][1].step if found else 0
+        raise RunError(f"stopped after step {step:,} with a checkpoint; the same command continues from there")
+    state = found[-1][1]
+    best_step = state.best_step or state.step
+    best = next(url for url, candidate in found if candidate.step == best_step)
+    metrics = next((row for row in state.evaluations if row["step"] == best_step), {})
+    result = Result(
+        model=plan.url("model"), steps=state.step, best_step=best_step, scorer=scorer, metrics=metrics, **counts
+    )
+    storage.remove(plan.url("model"))
+    with storage.local_copy(storage.join(best, "model")) as folder:
+        is_t5 = is_t5_family(load_config(folder))
+        storage.upload_tree(folder, plan.url("model"))
+    storage.write_text(plan.url("model", "README.md"), model_card(plan.config, asdict(result), is_t5=is_t5))
+    storage.remove(plan.url("windows"))
+    storage.write_text(plan.url("result.json"), json.dumps(asdict(result), indent=2))
+    return result
+
+
+def summary(result: Result) -> str:
+    """Say in a few lines what a finished run reached and where everything is."""
+    output = result.model.rsplit("/", 1)[0]
+    lines = [f"model    {result.model} (step {result.best_step:,} of {result.steps:,})"]
+    if result.metrics:
+        figures = result.metrics
+        lines.append(
+            f"scores   exact match {figures['exact_match']:.2f}  F1 {figures['f1']:.2f}  by the {result.scorer} rule on "
+            f"{result.validation_questions:,} validation questions"
+        )
+    if result.rejects:
+        lines.append(f"rejects  {result.rejects:,} rows in {storage.join(output, 'rejects')}")
+    lines.append(f"logs     {storage.join(output, 'logs')}")
+    return "\n".join(lines)

@@ -1,0 +1,128 @@
+"""Runs the workers of Ray Train from the driver, writes down what they report, and passes on the wish to stop."""
+
+import logging
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import ray
+import ray.train
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from mrc.errors import RunError
+from mrc.training import checkpoints
+from mrc.training.loop import Assignment, train_loop
+from mrc.training.progress import Conductor, RunLog
+
+logger = logging.getLogger("mrc")
+
+_POLL_S = 0.5
+
+
+def supervise(assignment: Assignment, *, use_gpu: bool) -> None:
+    """Train until the run is finished or was asked to stop; the checkpoints tell which.
+
+    Ray Train sets up the workers and their process group, and starts them again when one is lost. What a run needs to
+    continue is in our own checkpoints, so Ray Train's storage is a temporary folder.
+
+    Raises:
+        MrcError: What a worker explained.
+        RunError: Training failed more often than `max_failures`.
+    """
+    found = checkpoints.committed(assignment.checkpoints)
+    resumed_step = found[-1][1].step if found else 0
+    if resumed_step:
+        logger.info("continuing from the checkpoint of step %s", f"{resumed_step:,}")
+    log = RunLog(assignment.train.output, resumed_step=resumed_step)
+    conductor = Conductor.remote()
+    with tempfile.TemporaryDirectory(prefix="mrc-ray-train-") as scratch, _stop_signals() as stop:
+        fit = _Fit(_trainer(replace(assignment, conductor=conductor), scratch, use_gpu=use_gpu))
+        asked = False
+        while True:
+            running = not fit.finished.wait(_POLL_S)
+            rows, error = ray.get(conductor.take.remote())
+            for row in rows:
+                log.write(row)
+            if stop.is_set() and not asked:
+                asked = True
+                logger.info("asked to stop: writing a checkpoint after the step that is running")
+                conductor.ask_to_stop.remote()
+            if not running:
+                break
+    log.close()
+    if error is not None:
+        raise error
+    if fit.error is not None:
+        raise RunError(f"training failed: {_cause(fit.error)} (the workers' logs are in {_log_folder()})") from fit.error
+
+
+class _Fit:
+    """Runs `trainer.fit()` in a thread, so that the driver's main thread is free for signals and progress."""
+
+    def __init__(self, trainer: TorchTrainer) -> None:
+        self.finished = threading.Event()
+        self.error: Exception | None = None
+        self._trainer = trainer
+        threading.Thread(target=self._run, name="mrc-fit", daemon=True).start()
+
+    def _run(self) -> None:
+        try:
+            self._trainer.fit()
+        except Exception as error:
+            self.error = error
+        finally:
+            self.finished.set()
+
+
+def _trainer(assignment: Assignment, scratch: str, *, use_gpu: bool) -> TorchTrainer:
+    config = assignment.train
+    return TorchTrainer(
+        train_loop,
+        train_loop_config=assignment,
+        # Both: tensors of a GPU travel over NCCL, the stop flag and gathered scores over gloo without waiting for it.
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=config.num_workers,
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": config.cpus_per_worker} | ({"GPU": 1} if use_gpu else {}),
+        ),
+        run_config=ray.train.RunConfig(
+            name="mrc",
+            storage_path=scratch,
+            failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
+        ),
+    )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[threading.Event]:
+    """Turn the first SIGTERM or SIGINT into an event; a second one ends the driver as usual."""
+    stop = threading.Event()
+    previous: dict[int, Any] = {}
+
+    def handle(signum: int, _frame: Any) -> None:
+        stop.set()
+        signal.signal(signum, previous[signum])
+
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        previous[signum] = signal.signal(signum, handle)
+    try:
+        yield stop
+    finally:
+        for signum, handler in previous.items():
+            signal.signal(signum, handler)
+
+
+def _cause(error: Exception) -> str:
+    """Return the line that says most: the last one of a worker's traceback, else the error's own last line."""
+    failures = getattr(error, "worker_failures", {})
+    lines = str(next(iter(failures.values()), error)).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def _log_folder() -> str:
+    return str(ray.get_runtime_context().get_session_name())

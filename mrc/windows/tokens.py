@@ -1,0 +1,202 @@
+"""Texts -> arrays of tokens, and how a fast tokenizer puts a pair of texts together."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mrc.errors import UsageError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+IntArray = npt.NDArray[np.integer[Any]]
+
+_TEXTS_PER_CALL = 256
+"""Texts tokenized in one call: a call makes Python objects for every token, of which only arrays are kept."""
+
+_PROBE = "a b 1 가 あ ?"
+"""Any text in which every tokenizer finds some token."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens of several texts, end to end: those of text t are `row_splits[t]:row_splits[t + 1]`."""
+
+    row_splits: npt.NDArray[np.int64]
+    """Shape (num_texts + 1,)."""
+
+    input_ids: npt.NDArray[np.int32]
+    """Shape (num_tokens,)."""
+
+    offsets: npt.NDArray[np.int32]
+    """Shape (num_tokens, 2): half-open characters of the token's own text."""
+
+    @property
+    def lengths(self) -> npt.NDArray[np.int64]:
+        """Tokens of each text; shape (num_texts,)."""
+        return np.diff(self.row_splits)
+
+
+@dataclass(frozen=True)
+class PairTemplate:
+    """What stands around a pair of texts, as five parts: prefix, first text, middle, second text, suffix."""
+
+    special_ids: tuple[list[int], list[int], list[int]]
+    """Ids of the prefix, the middle and the suffix; any of them may be empty."""
+
+    type_ids: tuple[list[int], list[int], list[int], list[int], list[int]] | None
+    """Type ids of each part (a text has one for all its tokens); None where the model takes none."""
+
+    context_first: bool
+    """The context is the first text, as Hugging Face's run_qa has it for tokenizers that pad on the left."""
+
+    null_part: int
+    """The part that holds the null token: the first special token that is CLS, else BOS, else the window's first."""
+
+    null_shift: int
+    """Where in that part the null token is."""
+
+    keeps_first_space: bool
+    """Whether the first token of an overflow window keeps a leading space in its offsets; see keep_first_space."""
+
+    @property
+    def num_special(self) -> int:
+        """Special tokens in a window."""
+        return sum(map(len, self.special_ids))
+
+
+def read_template(tokenizer: "PreTrainedTokenizerBase") -> PairTemplate:
+    """Read off a probe how the tokenizer puts a pair of texts together.
+
+    Raises:
+        UsageError: The tokenizer is not a fast one, or puts no pair together.
+    """
+    if not tokenizer.is_fast:
+        raise UsageError(
+            f"{type(tokenizer).__name__} is a slow tokenizer, which gives no character offsets: "
+            "choose a --model with a fast tokenizer (tokenizer.json)"
+        )
+    with _state_kept(tokenizer):
+        pair = tokenizer([_PROBE], [_PROBE], return_token_type_ids=True, verbose=False)
+        keeps_first_space = _probe_first_space(tokenizer)
+    ids, type_ids, text_of = pair["input_ids"][0], pair["token_type_ids"][0], pair.sequence_ids(0)
+    first, second = ([i for i, text in enumerate(text_of) if text == which] for which in (0, 1))
+    if not first or not second or first[-1] > second[0]:
+        raise UsageError(
+            f"{type(tokenizer).__name__} does not put a pair of texts one after the other: choose another --model"
+        )
+    cuts = [0, first[0], first[-1] + 1, second[0], second[-1] + 1, len(ids)]
+    prefix, first_types, middle, second_types, suffix = (slice(*cut) for cut in pairwise(cuts))
+    special_ids = (ids[prefix], ids[middle], ids[suffix])
+    null_part, null_shift = _find_null(special_ids, tokenizer)
+    return PairTemplate(
+        special_ids=special_ids,
+        type_ids=(
+            (
+                type_ids[prefix],
+                type_ids[first_types][:1],
+                type_ids[middle],
+                type_ids[second_types][:1],
+                type_ids[suffix],
+            )
+            if "token_type_ids" in tokenizer.model_input_names
+            else None
+        ),
+        context_first=tokenizer.padding_side == "left",
+        null_part=null_part,
+        null_shift=null_shift,
+        keeps_first_space=keeps_first_space,
+    )
+
+
+def tokenize(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> Tokens:
+    """Tokenize each text once, whole and without special tokens; the tokenizer is left as it was."""
+    lengths: list[IntArray] = [np.zeros(1, np.int64)]
+    ids: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
+    offsets: list[npt.NDArray[np.int32]] = [np.zeros((0, 2), np.int32)]
+    with _state_kept(tokenizer):
+        for begin in range(0, len(texts), _TEXTS_PER_CALL):
+            found = tokenizer(
+                list(texts[begin : begin + _TEXTS_PER_CALL]),
+                add_special_tokens=False,
+                return_offsets_mapping=True,
+                return_token_type_ids=False,
+                return_attention_mask=False,
+                verbose=False,
+            )
+            lengths.append(np.fromiter(map(len, found["input_ids"]), np.int64))
+            num_tokens = int(lengths[-1].sum())
+            ids.append(np.fromiter(chain.from_iterable(found["input_ids"]), np.int32, num_tokens))
+            flat = chain.from_iterable(chain.from_iterable(found["offset_mapping"]))
+            offsets.append(np.fromiter(flat, np.int32, 2 * num_tokens).reshape(-1, 2))
+    return Tokens(np.cumsum(np.concatenate(lengths)), np.concatenate(ids), np.concatenate(offsets))
+
+
+def keep_first_space(
+    offsets: npt.NDArray[np.int32], input_ids: IntArray, first: IntArray, tokenizer: "PreTrainedTokenizerBase"
+) -> None:
+    """Give the first context token of later windows the offsets that the tokenizer's own overflow gives it, in place.
+
+    Byte-level post-processors that trim offsets leave one leading space to the first token of every encoding, for the
+    space that `add_prefix_space` put before the text. The rule sees overflow windows as encodings of their own, so the
+    token " Paris" is (3, 8) in the middle of a window and (2, 8) at the head of one (tokenizers, `process_offsets` in
+    pre_tokenizers/byte_level.rs). Only where PairTemplate.keeps_first_space.
+
+    Args:
+        offsets: Shape (num_tokens, 2), changed in place.
+        input_ids: Shape (num_tokens,).
+        first: Shape (n,): positions of the tokens concerned.
+        tokenizer: Spells the tokens.
+    """
+    spelled = tokenizer.convert_ids_to_tokens(input_ids[first].tolist())
+    bare = [token.lstrip("Ġ \t\r\n") for token in spelled]
+    spaced = first[[len(rest) < len(token) for rest, token in zip(bare, spelled, strict=True)]]
+    only_space = first[[not rest for rest in bare]]
+    offsets[spaced, 0] -= 1
+    offsets[only_space, 1] = offsets[only_space, 0]
+
+
+def _find_null(special_ids: Sequence[list[int]], tokenizer: "PreTrainedTokenizerBase") -> tuple[int, int]:
+    """Return the part of the template, and the place in it, of the token that stands for no answer."""
+    for token_id in (tokenizer.cls_token_id, tokenizer.bos_token_id):
+        for part, ids in zip((0, 2, 4), special_ids, strict=True):
+            if token_id in ids:
+                return part, ids.index(token_id)
+    return 0, 0
+
+
+def _probe_first_space(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Tell whether a token has other offsets at the head of an overflow window than inside the text."""
+    one_by_one = tokenizer(
+        [_PROBE],
+        add_special_tokens=False,
+        truncation=True,
+        max_length=1,
+        stride=0,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    whole = tokenizer([_PROBE], add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    return bool(list(chain.from_iterable(one_by_one["offset_mapping"])) != whole["offset_mapping"][0])
+
+
+@contextlib.contextmanager
+def _state_kept(tokenizer: "PreTrainedTokenizerBase") -> Iterator[None]:
+    """Restore the truncation and padding of a fast tokenizer, which every call to it sets."""
+    backend = tokenizer.backend_tokenizer
+    truncation, padding, split_special = backend.truncation, backend.padding, backend.encode_special_tokens
+    try:
+        yield
+    finally:
+        backend.encode_special_tokens = split_special
+        backend.no_truncation()
+        backend.no_padding()
+        if truncation is not None:
+            backend.enable_truncation(**truncation)
+        if padding is not None:
+            backend.enable_padding(**padding)
