@@ -3,19 +3,24 @@
     0 done    1 failed, or stopped before its end    2 the command cannot be carried out as asked    3 a gate said no
 """
 
+import argparse
 import difflib
 import logging
 import os
 import re
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+import types
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type_hints
 
-from jsonargparse import ArgumentError, ArgumentParser, set_parsing_settings
+from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from mrc.errors import MrcError, UsageError
+
+_EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
 
 
 def parse_configs(classes: Sequence[type], description: str, argv: Sequence[str] | None = None) -> list[Any]:
@@ -34,16 +39,22 @@ def parse_configs(classes: Sequence[type], description: str, argv: Sequence[str]
         SystemExit: After `--help` or `--print_config`.
     """
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(description=description, exit_on_error=False)
-    parser.add_argument("--config", action="config", help="YAML file of flags; flags after it win over it")
+    parser = ArgumentParser(
+        description=description.strip(),
+        usage="%(prog)s [--config FILE.yaml] [--FLAG VALUE ...]",
+        formatter_class=_HelpFormatter,
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file of flags; flags on the command line win over it")
     for cls in classes:
         parser.add_class_arguments(cls)
-    argv = sys.argv[1:] if argv is None else list(argv)
-    names = [field.name for cls in classes for field in fields(cls)]
+    argv = _config_first(sys.argv[1:] if argv is None else argv)
     try:
         values = parser.parse_args(argv)
     except ArgumentError as error:
-        raise UsageError(_parse_message(str(error), argv, names)) from error
+        hints = {name: hint for cls in classes for name, hint in get_type_hints(cls).items()}
+        raise UsageError(_parse_message(str(error), argv, hints)) from error
     return [cls(**{field.name: values[field.name] for field in fields(cls)}) for cls in classes]
 
 
@@ -68,33 +79,95 @@ def run_job(job: Callable[[], None]) -> NoReturn:
 
 
 def start_ray() -> None:
-    """Connect to the cluster that RAY_ADDRESS names or that runs on this machine, else start one for this process.
+    """Connect to the cluster that RAY_ADDRESS names or that `ray start` runs on this machine, else start one.
 
-    Locally CPUs are only bookkeeping, and at least 4 of them are declared: two cores run a worker, the tasks that feed
-    it and its driver side by side.
+    A cluster that is started here is this process's own and ends with it; RAY_ADDRESS=local always starts one. CPUs are
+    only bookkeeping there, and at least 4 of them are declared: two cores run a worker, the tasks that feed it and its
+    driver side by side.
+
+    Raises:
+        UsageError: No cluster answers at RAY_ADDRESS.
     """
     # Ray's libraries tell their progress at INFO; a job tells its own.
-    for name in ("ray.data", "ray.train", "ray.tune"):
+    for name in ("ray.data", "ray.train", "ray.tune", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
     import ray
 
+    address = os.environ.get("RAY_ADDRESS", "")
+    if "://" in address:
+        raise UsageError(f"RAY_ADDRESS {address}: a job runs inside its cluster; use `ray job submit --address {address}`")
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    own: dict[str, Any] = {"num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": False}
     try:
-        ray.init(address="auto", **options)
-    except ConnectionError:
-        if os.environ.get("RAY_ADDRESS"):
-            raise UsageError(f"RAY_ADDRESS {os.environ['RAY_ADDRESS']}: no Ray cluster answers there") from None
-        ray.init(address="local", num_cpus=max(4, os.cpu_count() or 1), include_dashboard=False, **options)
+        _connect(ray.init, options, own)
+    except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:
+        if address:
+            cause = str(error).strip().splitlines()[0]
+            raise UsageError(f"RAY_ADDRESS {address}: no Ray cluster takes us there ({cause})") from error
+        # What `ray start` left written is of a cluster that is gone.
+        ray.init(address="local", **own, **options)
+    # Ray's own handler ends the process without a word.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     ray.data.DataContext.get_current().enable_progress_bars = False
 
 
-def _parse_message(message: str, argv: Sequence[str], names: Sequence[str]) -> str:
-    """Put a parser's complaint into one line, with the flag that was probably meant."""
+def _connect(init: Callable[..., Any], options: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+    """Start a cluster; where one runs already, which `ray.init` refuses to size, join that."""
+    # Not address="auto": it joins whatever Ray process it finds, such as the one of another job, and ends with it.
+    try:
+        init(**own, **options)
+    except ValueError as error:
+        if "existing cluster" not in str(error):
+            raise
+        init(**options)
+
+
+class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Keeps the line breaks of the description, whose lines are commands to copy."""
+
+
+def _config_first(argv: Sequence[str]) -> list[str]:
+    """Move `--config` to the front, since what the parser meets later wins and flags are to win."""
+    configs, flags = [], []
+    words = iter(argv)
+    for word in words:
+        if word == "--config":
+            configs += [word, *(value for value in [next(words, None)] if value is not None)]
+        else:
+            (configs if word.startswith("--config=") else flags).append(word)
+    return configs + flags
+
+
+def _parse_message(message: str, argv: Sequence[str], hints: Mapping[str, Any]) -> str:
+    """Put a parser's complaint into one line, with the flag that was probably meant or the values it takes."""
     line = re.sub(r"\s+", " ", message).strip()
-    for word in argv:
-        name = word.lstrip("-").split("=")[0]
-        if word.startswith("--") and name not in names:
-            close = difflib.get_close_matches(name, names, n=1)
-            if close:
-                return f"--{name} is no flag; did you mean --{close[0]}?"
+    unknown_key = re.match(r"Option '([^']+)' is not accepted", line)
+    if unknown_key:
+        return f"{unknown_key[1]} in the file of --config is no flag{_meant(unknown_key[1], hints)}"
+    bad_value = re.match(r'Parser key "(\w+)": .*value: (.*)$', line)
+    if bad_value and bad_value[1] in hints:
+        return f"--{bad_value[1]} {bad_value[2]}: expected {_expected(hints[bad_value[1]])}"
+    if "config" in line:
+        return "--config: " + re.sub(r'^(Parser key "config"|Problems parsing config): ', "", line)
+    if line.startswith("unrecognized arguments:"):
+        name = next((word.lstrip("-").split("=")[0] for word in argv if _is_unknown_flag(word, hints)), "")
+        return f"--{name} is no flag{_meant(name, hints)}" if name else f"{line} (values follow their --flag)"
     return line
+
+
+def _is_unknown_flag(word: str, hints: Mapping[str, Any]) -> bool:
+    return word.startswith("--") and word[2:].split("=")[0] not in {"config", *hints}
+
+
+def _meant(name: str, known: Mapping[str, Any]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean --{close[0]}?" if close else "; --help lists all flags"
+
+
+def _expected(hint: Any) -> str:
+    """Say in words which values a type takes."""
+    if get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(str, get_args(hint)))
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(map(_expected, get_args(hint)))
+    return _EXPECTED.get(hint, str(hint))

@@ -33,6 +33,7 @@ IGNORED = -100
 
 _T5_FAMILY = ("t5", "mt5", "umt5")
 _T5_LABELS = {0: "start", 1: "end"}
+_PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
@@ -44,8 +45,10 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     with _explained(model):
         tokenizer = AutoTokenizer.from_pretrained(model)
     if not tokenizer.is_fast:
-        raise UsageError(f"--model {model}: its tokenizer is not a fast one, so it gives no offsets; choose another model")
-    return tokenizer  # type: ignore[no-any-return]
+        raise UsageError(
+            f"--model {model}: its tokenizer is not a fast one, so it gives no offsets; choose another model"
+        )
+    return tokenizer
 
 
 def load_config(model: str) -> Any:
@@ -97,7 +100,7 @@ def check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_s
     Raises:
         UsageError: Names what the model takes at most.
     """
-    known_ids = model.get_input_embeddings().num_embeddings
+    known_ids = len(model.get_input_embeddings().weight)
     if len(tokenizer) > known_ids:
         raise UsageError(
             f"--model {tokenizer.name_or_path}: its tokenizer has {len(tokenizer):,} tokens and its model embeds only "
@@ -134,18 +137,27 @@ class Collator:
         # A model without a padding token (GPT-2) gets any id: the mask hides it.
         self._pad_token_id = tokenizer.pad_token_id or 0
         self._pad_token_type_id = int(getattr(tokenizer, "pad_token_type_id", 0) or 0)
-        self._token_types = "token_type_ids" in inspect.signature(model.forward).parameters
+        parameters = inspect.signature(model.forward).parameters
+        # A model with one segment (klue/roberta) fails on the second that its tokenizer gives.
+        num_segments = getattr(model.config, "type_vocab_size", None)
+        self._token_types = "token_type_ids" in parameters and (num_segments is None or num_segments > 1)
+        # Else a model with absolute positions (GPT-2) counts them from the padding on.
+        self._positions = "position_ids" in parameters and self.padding_side == "left"
 
     def inputs(self, windows: Windows) -> dict[str, torch.Tensor]:
-        """Return `input_ids`, `attention_mask` and, where the model has a use for them, `token_type_ids`, on the CPU.
+        """Return `input_ids`, `attention_mask` and, where the model needs them, types and positions, on the CPU.
 
-        Each is of shape (num_windows, longest), int64.
+        Each is of shape (num_windows, longest), int64. `token_type_ids` are the tokenizer's; `position_ids` count a
+        window's own tokens.
         """
         lengths = windows.lengths
+        mask = token_mask(lengths, self.padding_side).astype("int64")
         arrays = {
             "input_ids": pad(windows.input_ids, lengths, fill=self._pad_token_id, side=self.padding_side),
-            "attention_mask": token_mask(lengths, self.padding_side).astype("int64"),
+            "attention_mask": mask,
         }
+        if self._positions:
+            arrays["position_ids"] = (mask.cumsum(axis=1) - 1).clip(min=0)
         if self._token_types and windows.token_type_ids is not None:
             arrays["token_type_ids"] = pad(
                 windows.token_type_ids, lengths, fill=self._pad_token_type_id, side=self.padding_side
@@ -192,9 +204,14 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     """Turn `auto`, `float32`, `bfloat16` or `float16` into the dtype of the forward pass on a device.
 
     `auto` is bfloat16 where the hardware computes in it, else float16 on a GPU and float32 on a CPU.
+
+    Raises:
+        UsageError: The precision is none of these.
     """
+    if precision in _PRECISIONS:
+        return _PRECISIONS[precision]
     if precision != "auto":
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[precision]
+        raise UsageError(f"--precision {precision}: must be auto, {', '.join(_PRECISIONS)}")
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
     capabilities = torch.cpu.get_capabilities()

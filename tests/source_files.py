@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pyarrow as pa
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from mrc import storage
@@ -15,6 +16,9 @@ from mrc.examples import Answer, Example, examples_to_table
 # Code points of one to four bytes of UTF-8 and of one or two UTF-16 units; the formats' quotes, separators, line ends.
 _TEXT = st.text(alphabet=st.one_of(st.sampled_from('aé한😀\n\r",\t  {'), st.characters(exclude_categories=["Cs"])))
 _FILLED = _TEXT.filter(lambda text: bool(text) and not text.isspace())
+
+unhurried = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""For properties that write and read: how long they take tells of the machine's load, not of the code."""
 
 SQUAD_ANSWERS = pa.struct([("text", pa.list_(pa.string())), ("answer_start", pa.list_(pa.int32()))])
 

@@ -12,7 +12,7 @@ from mrc import storage
 from mrc.errors import UsageError
 from mrc.examples import Example, examples_to_table
 from mrc.sources import GroupKeys, SourceConfig, Unit, group_keys, plan_units, read_unit, select_rows, split_by_group
-from tests.source_files import make_examples, write_csv, write_jsonl, write_squad
+from tests.source_files import make_examples, unhurried, write_csv, write_jsonl, write_squad
 
 CONFIG = SourceConfig()
 
@@ -33,6 +33,7 @@ def rows_of(units: list[Unit]) -> list[int]:
     ]
 
 
+@unhurried
 @given(
     total=st.integers(1, 60),
     edges=st.lists(st.integers(1, 59)),
@@ -102,6 +103,7 @@ def joined_groups(keys: GroupKeys) -> list[set[int]]:
     return groups
 
 
+@unhurried
 @given(keys_of_questions(), st.floats(0.05, 0.95), st.integers(0, 3))
 def test_whole_articles_are_held_out_and_the_share_is_close(keys: GroupKeys, fraction: float, seed: int) -> None:
     groups = joined_groups(keys)
@@ -116,6 +118,7 @@ def test_whole_articles_are_held_out_and_the_share_is_close(keys: GroupKeys, fra
     assert abs(held_out.sum() - fraction * len(held_out)) <= largest / 2 + 1e-9
 
 
+@unhurried
 @given(keys_of_questions(), st.floats(0.05, 0.95), st.randoms(use_true_random=False))
 def test_splits_do_not_depend_on_order(keys: GroupKeys, fraction: float, random: "np.random.Generator") -> None:
     order = np.argsort([random.random() for _ in keys.context])
@@ -130,6 +133,7 @@ def test_splits_do_not_depend_on_order(keys: GroupKeys, fraction: float, random:
             assert np.array_equal(split_by_group(shuffled, fraction, 1, by=by), held_out[order])
 
 
+@unhurried
 @given(keys_of_questions(), st.floats(0.05, 0.95))
 def test_contexts_are_never_on_both_sides(keys: GroupKeys, fraction: float) -> None:
     try:

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mrc import storage
@@ -20,7 +20,7 @@ from mrc.errors import UsageError
 from mrc.examples import Example, Reject, examples_from_table, examples_to_table
 from mrc.sources import SourceConfig, Unit, count_rows, plan_units, read_unit
 from mrc.sources.parquet import cut_row_groups
-from tests.source_files import WRITERS, example_lists, make_examples, squad_table, write_jsonl, write_squad
+from tests.source_files import WRITERS, example_lists, make_examples, squad_table, unhurried, write_jsonl, write_squad
 
 pytest_plugins = ["tests.s3"]
 
@@ -43,6 +43,7 @@ def memory_folder() -> str:
 
 
 @pytest.mark.parametrize("name", WRITERS)
+@unhurried
 @given(examples=example_lists())
 def test_every_format_gives_back_what_was_written(name: str, examples: list[Example]) -> None:
     url = f"{memory_folder()}/{name}"
@@ -52,13 +53,14 @@ def test_every_format_gives_back_what_was_written(name: str, examples: list[Exam
     assert read(url) == examples
 
 
+@unhurried
 @given(example_lists())
 def test_arrow_tables_give_back_examples(examples: list[Example]) -> None:
     assert examples_from_table(examples_to_table(examples)) == examples
 
 
+@unhurried
 @given(group_rows=st.integers(1, 20), unit_rows=st.integers(1, 30), count=st.integers(0, 40))
-@settings(max_examples=30)
 def test_the_cut_of_a_parquet_file_changes_no_row(group_rows: int, unit_rows: int, count: int) -> None:
     examples, url = make_examples(count), f"{memory_folder()}/a.parquet"
     with storage.open_atomic(url) as file:
@@ -66,6 +68,7 @@ def test_the_cut_of_a_parquet_file_changes_no_row(group_rows: int, unit_rows: in
     assert read(url, unit_rows=unit_rows) == examples
 
 
+@unhurried
 @given(st.lists(st.integers(0, 50)), st.integers(1, 40))
 def test_units_tile_the_rows_and_are_near_the_size_asked_for(group_rows: list[int], unit_rows: int) -> None:
     ranges = cut_row_groups(group_rows, unit_rows)

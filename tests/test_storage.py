@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from mrc import storage
 from mrc.errors import RunError, UsageError
+from tests.source_files import unhurried
 
 pytest_plugins = ["tests.s3"]
 
@@ -33,6 +34,7 @@ def names(urls: list[str]) -> list[str]:
     return [url.rsplit("/", 1)[1] for url in urls]
 
 
+@unhurried
 @given(st.binary(max_size=2_000))
 def test_bytes_come_back_as_written(data: bytes) -> None:
     url = f"memory://{uuid.uuid4().hex}/file"

@@ -12,7 +12,7 @@ from mrc import storage
 from mrc.examples import REJECT_SCHEMA, Answer, Example, Reject, rejects_to_table
 from mrc.sources import SourceConfig, plan_units, read_unit
 from mrc.validation import MAX_REJECT_CHARS, REASONS, OffsetUnit, RowError, check_answer
-from tests.source_files import example_lists, flat_row
+from tests.source_files import example_lists, flat_row, unhurried
 
 GOOD = {"id": "a", "question": "Who?", "context": "I am 😀 Ann.", "answers": {"text": ["Ann"], "answer_start": [7]}}
 
@@ -197,6 +197,7 @@ def offset_in(context: str, start: int, unit: OffsetUnit) -> int:
     return {"characters": start, "utf16": len(before.encode("utf-16-le")) // 2, "bytes": len(before.encode())}[unit]
 
 
+@unhurried
 @given(example_lists(), st.sampled_from(["utf16", "bytes"]))
 def test_declared_units_give_back_the_answers(examples: list[Example], unit: OffsetUnit) -> None:
     rows = [flat_row(example) for example in examples]
@@ -206,6 +207,7 @@ def test_declared_units_give_back_the_answers(examples: list[Example], unit: Off
     assert read_text("a.jsonl", "\n".join(map(json.dumps, rows)), answer_offsets=unit) == examples
 
 
+@unhurried
 @given(context=st.text("a😀한", min_size=1, max_size=12), data=st.data(), unit=st.sampled_from(["utf16", "bytes"]))
 def test_undeclared_units_are_named_and_not_repaired(context: str, data: st.DataObject, unit: OffsetUnit) -> None:
     start = data.draw(st.integers(0, len(context) - 1))
@@ -219,6 +221,7 @@ def test_undeclared_units_are_named_and_not_repaired(context: str, data: st.Data
     assert error.value.reason == ("answer_offset_in_utf16_units" if names_utf16 else "answer_offset_in_bytes")
 
 
+@unhurried
 @given(
     context=st.text("ab😀", max_size=12),
     text=st.text("ab😀", min_size=1, max_size=3),

@@ -73,6 +73,8 @@ class TrainConfig:
     in it, else float16 on a GPU and float32 on a CPU."""
     eval_steps: int | None = None
     """Validate every so many optimizer steps. Default: at the end of each epoch. The last step always validates."""
+    eval_on_start: bool = False
+    """Validate before the first step, too, to see what training adds."""
     save_steps: int = 500
     """Write a checkpoint every so many optimizer steps; each validation writes one too. At most this much work is lost
     when a worker, a node or the driver dies."""

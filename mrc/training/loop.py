@@ -118,6 +118,9 @@ class _Worker:
         meter = _Meter(self.device)
         if self.state.finished:
             return
+        if self.config.eval_on_start and self.state.step == 0 and self.validation is not None:
+            with meter.paused():
+                self._validate(0)
         for step in self.feed.steps(self.state.step):
             meter.add(self._learn(step), step)
             done = step.number + 1
@@ -178,7 +181,8 @@ class _Worker:
         result = self.validation.score(self._reader(self.assignment.span), self.assignment.scorer, self.world_size)
         row = {"step": done, "epoch": self.schedule.epoch(done), **result, "seconds": time.perf_counter() - began}
         metric = self.config.metric_for_best_model
-        better = _is_better(row, self._evaluation_of(self.state.best_step), metric)
+        # What was there before the first step is no outcome of the run.
+        better = done > 0 and _is_better(row, self._evaluation_of(self.state.best_step), metric)
         self.state = replace(
             self.state,
             step=done,

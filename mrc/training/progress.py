@@ -69,7 +69,7 @@ class RunLog:
         self._folder.mkdir(parents=True, exist_ok=True)
         url = storage.join(self._url, "metrics.jsonl")
         lines = storage.read_text(url).splitlines() if storage.exists(url) else []
-        kept = [line for line in lines if json.loads(line)["step"] <= resumed_step]
+        kept = [line for line in lines if resumed_step and json.loads(line)["step"] <= resumed_step]
         (self._folder / "metrics.jsonl").write_text("".join(line + "\n" for line in kept), encoding="utf-8")
         self._jsonl = (self._folder / "metrics.jsonl").open("a", encoding="utf-8")
         self._tensorboard = SummaryWriter(str(self._folder / "tensorboard"), purge_step=resumed_step + 1)

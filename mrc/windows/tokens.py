@@ -195,7 +195,6 @@ def _state_kept(tokenizer: "PreTrainedTokenizerBase") -> Iterator[None]:
     finally:
         backend.encode_special_tokens = split_special
         backend.no_truncation()
-        backend.no_padding()
         if truncation is not None:
             backend.enable_truncation(**truncation)
         if padding is not None:
