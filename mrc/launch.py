@@ -1,6 +1,6 @@
 """What every job script does around its one function: read the config, log, connect to Ray, end with an exit code.
 
-    0 done    1 failed, or stopped before its end    2 the command cannot be carried out as asked    3 a gate said no
+0 done    1 failed, or stopped before its end    2 the command cannot be carried out as asked    3 a gate said no
 """
 
 import argparse
@@ -95,7 +95,9 @@ def start_ray() -> None:
 
     address = os.environ.get("RAY_ADDRESS", "")
     if "://" in address:
-        raise UsageError(f"RAY_ADDRESS {address}: a job runs inside its cluster; use `ray job submit --address {address}`")
+        raise UsageError(
+            f"RAY_ADDRESS {address}: a job runs inside its cluster; use `ray job submit --address {address}`"
+        )
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     own: dict[str, Any] = {"num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": False}
     try:
@@ -147,12 +149,13 @@ def _parse_message(message: str, argv: Sequence[str], hints: Mapping[str, Any]) 
     bad_value = re.match(r'Parser key "(\w+)": .*value: (.*)$', line)
     if bad_value and bad_value[1] in hints:
         return f"--{bad_value[1]} {bad_value[2]}: expected {_expected(hints[bad_value[1]])}"
-    if "config" in line:
-        return "--config: " + re.sub(r'^(Parser key "config"|Problems parsing config): ', "", line)
+    bad_file = re.match(r'(?:Parser key "config"|Problems parsing config): (.*)$|(Unexpected config: .*)$', line)
+    if bad_file:
+        return f"--config: {bad_file[1] or bad_file[2]}"
     if line.startswith("unrecognized arguments:"):
         name = next((word.lstrip("-").split("=")[0] for word in argv if _is_unknown_flag(word, hints)), "")
         return f"--{name} is no flag{_meant(name, hints)}" if name else f"{line} (values follow their --flag)"
-    return line
+    return line.removeprefix("argument ")
 
 
 def _is_unknown_flag(word: str, hints: Mapping[str, Any]) -> bool:

@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import transformers
 from transformers import (
     AutoConfig,
     AutoModelForQuestionAnswering,
@@ -23,6 +22,7 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.utils import logging as hf_logging
 
 from mrc.batching import pad, token_mask
 from mrc.errors import UsageError
@@ -100,7 +100,7 @@ def check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_s
     Raises:
         UsageError: Names what the model takes at most.
     """
-    known_ids = len(model.get_input_embeddings().weight)
+    known_ids = next(model.get_input_embeddings().parameters()).shape[0]
     if len(tokenizer) > known_ids:
         raise UsageError(
             f"--model {tokenizer.name_or_path}: its tokenizer has {len(tokenizer):,} tokens and its model embeds only "
@@ -219,6 +219,18 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
+def usable_precision(model: PreTrainedModel, precision: str) -> torch.dtype:
+    """Return `resolve_precision` for a model where it is, with `auto` down to float32 where its code needs that.
+
+    Some models mix dtypes by hand and fail under autocast (DeBERTa); two tokens tell, and no list of names has to.
+    """
+    dtype = resolve_precision(precision, model.device)
+    if precision == "auto" and dtype != torch.float32:
+        with autocast(model.device, dtype):
+            return dtype if _runs(model, torch.zeros((1, 2), dtype=torch.int64, device=model.device)) else torch.float32
+    return dtype
+
+
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Return the context in which a forward pass runs in `dtype`; float32 leaves everything as it is."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
@@ -227,7 +239,10 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
 def _takes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seq_len: int) -> bool:
     # Not the padding id: RoBERTa counts its positions over the tokens that are not padding.
     token = next(i for i in range(len(tokenizer)) if i != tokenizer.pad_token_id)
-    ids = torch.full((1, seq_len), token)
+    return _runs(model, torch.full((1, seq_len), token))
+
+
+def _runs(model: PreTrainedModel, ids: torch.Tensor) -> bool:
     try:
         with torch.inference_mode():
             model(input_ids=ids, attention_mask=torch.ones_like(ids))
@@ -239,8 +254,9 @@ def _takes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seq_len: 
 @contextmanager
 def _explained(model: str) -> Iterator[None]:
     """Turn what transformers raises for a model that cannot be had into one line, and keep its advice to itself."""
-    verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
+    verbosity, shows_progress = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity(logging.ERROR)
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         yield
@@ -252,4 +268,6 @@ def _explained(model: str) -> Iterator[None]:
             "or a hub name on a machine that reaches the hub)"
         ) from error
     finally:
-        transformers.logging.set_verbosity(verbosity)
+        hf_logging.set_verbosity(verbosity)
+        if shows_progress:
+            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

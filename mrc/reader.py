@@ -17,7 +17,7 @@ from mrc import storage
 from mrc.batching import first_token, pad, token_budget_batches
 from mrc.errors import UsageError
 from mrc.examples import Example, Prediction
-from mrc.models import Collator, autocast, check_fits, forward, load_model, load_tokenizer, resolve_precision
+from mrc.models import Collator, autocast, check_fits, forward, load_model, load_tokenizer, usable_precision
 from mrc.spans import ExampleSpans, SpanConfig, WindowSpans, best_spans, make_predictions, merge_windows, token_bounds
 from mrc.windows import WindowConfig, Windows, make_windows
 
@@ -78,7 +78,7 @@ class Reader:
         self._device = device or model.device
         self._model = model.to(self._device)  # type: ignore[arg-type]
         self._tokenizer = tokenizer
-        self._dtype = resolve_precision(precision, self._device)
+        self._dtype = usable_precision(self._model, precision)
         self._collator = Collator(model, tokenizer, self._device)
         self._max_batch_tokens = max_batch_tokens or (32_768 if self._device.type == "cuda" else 2_048)
 

@@ -31,8 +31,10 @@ REASONS: Mapping[str, str] = {
     "answer_offset_in_characters": "The answer stands at its offset only when that counts characters.",
     "answer_offset_in_utf16_units": "The answer stands at its offset only when that counts UTF-16 code units.",
     "answer_offset_in_bytes": "The answer stands at its offset only when that counts UTF-8 bytes.",
+    "question_too_long": "The question leaves too little room for the context in a window.",
+    "no_tokens": "Neither the question nor the context gives the tokenizer anything to read.",
 }
-"""Why a row is rejected when it is read: the code that is stored, and what it means."""
+"""Why a row is rejected, when it is read or cut into windows: the code that is stored, and what it means."""
 
 MAX_REJECT_CHARS = 10_000
 """How much of a rejected row's text is kept, in characters."""

@@ -161,7 +161,8 @@ def _n_best(
     once = np.append(np.ones(min(1, len(example)), dtype=bool), ~copy)
     example, start, end, score = example[once], start[once], end[once], score[once]
 
-    order = np.lexsort((end, start, -score, example))
+    # The sort is stable: spans of equal score stay in the order of start, then end.
+    order = np.lexsort((-score, example))
     example = example[order]
     rank = np.arange(len(example)) - np.searchsorted(example, example)
     kept = order[rank < n_best_size]

@@ -1,6 +1,7 @@
 """Which rows a run trains on and which it validates on: units of the sources, chosen before any window is made."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
+from mrc.errors import MrcError
 from mrc.examples import Example
 from mrc.sources import GroupKeys, SourceConfig, Unit, group_keys, plan_units, read_unit, select_rows, split_by_group
 from mrc.training.config import TrainConfig
@@ -62,7 +64,8 @@ def hold_out(data: Data, config: TrainConfig) -> Data:
 
     Bad rows stay with the training side, so that each is rejected once.
     """
-    read = ray.get([_row_keys.remote(unit, data.train_source) for unit in data.train])
+    with _explained():
+        read = ray.get([_row_keys.remote(unit, data.train_source) for unit in data.train])
     rows = np.concatenate([unit.rows for unit in read])
     unit_of = np.repeat(np.arange(len(read)), [len(unit.rows) for unit in read])
     good = np.concatenate([unit.is_good for unit in read])
@@ -77,6 +80,18 @@ def hold_out(data: Data, config: TrainConfig) -> Data:
         validation=_picked(data.train, unit_of[validation], rows[validation]),
         holds_out=False,
     )
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Raise what a Ray task raised on purpose as it is, without the layers that Ray wraps it in."""
+    try:
+        yield
+    except ray.exceptions.RayError as error:
+        cause = getattr(error, "cause", None)
+        if isinstance(cause, MrcError):
+            raise cause from None
+        raise
 
 
 class _UnitRows(NamedTuple):

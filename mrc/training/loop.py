@@ -30,8 +30,8 @@ from mrc.models import (
     forward,
     load_model,
     load_tokenizer,
-    resolve_precision,
     span_loss,
+    usable_precision,
 )
 from mrc.reader import Reader
 from mrc.spans import SpanConfig
@@ -83,7 +83,6 @@ class _Worker:
         if self.device.type == "cpu":
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
         self.assignment, self.config = assignment, assignment.train
-        self.dtype = resolve_precision(self.config.precision, self.device)
         found = checkpoints.committed(assignment.checkpoints)
         self.state = found[-1][1] if found else TrainState(step=0)
         self._load(found[-1][0] if found else None)
@@ -104,6 +103,7 @@ class _Worker:
             if not checkpoint:
                 check_fits(self.module, self.tokenizer, self.assignment.window.max_seq_length)
             self.module.to(self.device)
+            self.dtype = usable_precision(self.module, self.config.precision)
             self.optimizer = _optimizer(self.module, self.config)
             self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
             if checkpoint:

@@ -7,6 +7,7 @@ run that is started again makes only what is missing, and another tokenizer or w
 import hashlib
 import json
 import logging
+import pickle
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -16,7 +17,7 @@ import numpy as np
 import ray
 
 from mrc import storage
-from mrc.errors import RunError
+from mrc.errors import MrcError, RunError
 from mrc.examples import Example, Reject, examples_to_table, rejects_to_table
 from mrc.models import IGNORED, load_tokenizer
 from mrc.sources import SourceConfig, Unit, read_unit
@@ -74,13 +75,15 @@ def prepare(units: Sequence[Unit], preparation: Preparation) -> list[UnitRecord]
     """Make the windows of all units that have none yet, on the cluster, and return every unit's record.
 
     Raises:
-        RunError: A unit could not be prepared.
+        MrcError: What a task met in a unit and could explain.
     """
     missing = [unit for unit in units if not storage.exists(preparation.url(unit, "json"))]
     if missing:
         items = ray.data.from_items([{"index": i} for i in range(len(missing))], override_num_blocks=len(missing))
         done = items.map(_PrepareUnit(missing, preparation), num_cpus=0.5)
         for row in done.iter_rows():
+            if row["error"]:
+                raise pickle.loads(row["error"])
             logger.info("windows of %s: %s", missing[row["index"]].name, row["summary"])
     return [UnitRecord(**json.loads(storage.read_text(preparation.url(unit, "json")))) for unit in units]
 
@@ -94,9 +97,11 @@ class _PrepareUnit:
         self.__name__ = "prepare_unit"
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        record = prepare_unit(self._units[row["index"]], self._preparation)
-        summary = f"{record.examples:,} questions, {record.windows:,} windows"
-        return {"index": row["index"], "summary": summary}
+        try:
+            record = prepare_unit(self._units[row["index"]], self._preparation)
+        except MrcError as error:  # as a row, since Ray Data passes on an exception's text only
+            return {**row, "summary": "", "error": pickle.dumps(error)}
+        return {**row, "summary": f"{record.examples:,} questions, {record.windows:,} windows", "error": b""}
 
 
 def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:

@@ -4,10 +4,11 @@ The workers post rows to the Conductor, the driver takes them from it and writes
 whatever runs on how many nodes. The same actor carries the wish to stop the other way.
 """
 
+import contextlib
 import json
 import logging
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class _Conductor:
 
     def __init__(self) -> None:
         self._rows: list[Row] = []
+        self._losses: list[str] = []
         self._stop = False
         self._error: MrcError | None = None
 
@@ -33,10 +35,15 @@ class _Conductor:
         """Add a row of progress."""
         self._rows.append(row)
 
-    def take(self) -> tuple[list[Row], MrcError | None]:
-        """Return the rows since the last call, and the error that a worker explained, if any."""
+    def lose(self, cause: str) -> None:
+        """Report a worker that failed and may be started again."""
+        self._losses.append(cause)
+
+    def take(self) -> tuple[list[Row], list[str], MrcError | None]:
+        """Return the rows and the losses since the last call, and the error that a worker explained, if any."""
         rows, self._rows = self._rows, []
-        return rows, self._error
+        losses, self._losses = self._losses, []
+        return rows, losses, self._error
 
     def fail(self, error: MrcError) -> None:
         """Report an error that no restart mends."""
@@ -57,26 +64,37 @@ Conductor = ray.remote(num_cpus=0)(_Conductor)
 class RunLog:
     """Writes the rows of a run to the console, `metrics.jsonl` and TensorBoard, into an output folder at any URL.
 
-    A run that continues from a checkpoint drops the rows after it, which are about to be written again.
+    Steps that are done again, by a run that continues from a checkpoint or by workers that were started again from it,
+    take the place of what they wrote before.
     """
 
     def __init__(self, output: str, *, resumed_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only a run needs it
-
         self._url = storage.join(output, "logs")
         self._temporary = None if storage.is_local(output) else tempfile.TemporaryDirectory(prefix="mrc-logs-")
         self._folder = Path(self._temporary.name) if self._temporary else Path(storage.local_path(self._url))
         self._folder.mkdir(parents=True, exist_ok=True)
         url = storage.join(self._url, "metrics.jsonl")
-        lines = storage.read_text(url).splitlines() if storage.exists(url) else []
-        kept = [line for line in lines if resumed_step and json.loads(line)["step"] <= resumed_step]
-        (self._folder / "metrics.jsonl").write_text("".join(line + "\n" for line in kept), encoding="utf-8")
-        self._jsonl = (self._folder / "metrics.jsonl").open("a", encoding="utf-8")
-        self._tensorboard = SummaryWriter(str(self._folder / "tensorboard"), purge_step=resumed_step + 1)
+        text = storage.read_text(url) if storage.exists(url) else ""
+        self._begin(text, before=(resumed_step + 1 if resumed_step else 0, False))
+
+    def _begin(self, text: str, before: tuple[int, bool]) -> None:
+        """Open both files, with those rows of a `metrics.jsonl` that stand before a place."""
+        from torch.utils.tensorboard import SummaryWriter  # slow to import, and only a run needs it
+
+        kept = [row for row in _read_rows(text) if _place(row) < before]
+        self._last = _place(kept[-1]) if kept else (-1, False)
+        self._jsonl = (self._folder / "metrics.jsonl").open("w", encoding="utf-8")
+        self._jsonl.writelines(json.dumps(row) + "\n" for row in kept)
+        self._tensorboard = SummaryWriter(str(self._folder / "tensorboard"), purge_step=before[0])
 
     def write(self, row: Row) -> None:
         """Write one row; one of a validation also brings the files to a remote output folder."""
         logger.info("%s", describe(row))
+        if _place(row) <= self._last:
+            self._jsonl.close()
+            self._tensorboard.close()
+            self._begin((self._folder / "metrics.jsonl").read_text(encoding="utf-8"), before=_place(row))
+        self._last = _place(row)
         self._jsonl.write(json.dumps(row) + "\n")
         self._jsonl.flush()
         for name, value in row.items():
@@ -97,6 +115,18 @@ class RunLog:
     def _upload(self) -> None:
         if self._temporary:
             storage.upload_tree(str(self._folder), self._url)
+
+
+def _read_rows(text: str) -> Iterator[Row]:
+    """Read the lines of a `metrics.jsonl`; the last one may have been cut short by the death of its writer."""
+    for line in text.splitlines():
+        with contextlib.suppress(json.JSONDecodeError):
+            yield json.loads(line)
+
+
+def _place(row: Row) -> tuple[int, bool]:
+    """Where a row stands in a run: by its step, a validation after the training step."""
+    return row["step"], row["kind"] == "validation"
 
 
 def describe(row: Mapping[str, Any]) -> str:

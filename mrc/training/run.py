@@ -102,7 +102,6 @@ def run(plan: Plan) -> Result:
         logger.info("this run is done: %s", plan.url("result.json"))
         return Result(**json.loads(storage.read_text(plan.url("result.json"))))
     use_gpu = check_cluster(plan.train, ray.cluster_resources())
-    storage.write_text(plan.url("config.yaml"), yaml.safe_dump(plan.config, sort_keys=False, allow_unicode=True))
     if plan.data.holds_out:
         plan = replace(plan, data=hold_out(plan.data, plan.train))
     train, train_records = _prepare_side(plan, "train", plan.data.train, plan.data.train_source)
@@ -114,6 +113,8 @@ def run(plan: Plan) -> Result:
     questions = sum(record.examples for record in train_records)
     windows = sum(record.windows for record in train_records)
     scorer = _scorer(plan, validation_records or train_records)
+    # From here on the folder belongs to this config; before, a mistake in the data may be mended with other flags.
+    storage.write_text(plan.url("config.yaml"), yaml.safe_dump(plan.config, sort_keys=False, allow_unicode=True))
     supervise(
         Assignment(
             train=plan.train,

@@ -12,6 +12,7 @@ from typing import Any
 import ray
 import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mrc.errors import RunError
 from mrc.training import checkpoints
@@ -38,15 +39,21 @@ def supervise(assignment: Assignment, *, use_gpu: bool) -> None:
     if resumed_step:
         logger.info("continuing from the checkpoint of step %s", f"{resumed_step:,}")
     log = RunLog(assignment.train.output, resumed_step=resumed_step)
-    conductor = Conductor.remote()
+    # On the driver's node, so that the loss of another one does not take it along.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    conductor = Conductor.options(scheduling_strategy=here).remote()
     with tempfile.TemporaryDirectory(prefix="mrc-ray-train-") as scratch, _stop_signals() as stop:
         fit = _Fit(_trainer(replace(assignment, conductor=conductor), scratch, use_gpu=use_gpu))
         asked = False
         while True:
             running = not fit.finished.wait(_POLL_S)
-            rows, error = ray.get(conductor.take.remote())
+            rows, losses, error = ray.get(conductor.take.remote())
             for row in rows:
                 log.write(row)
+            for loss in losses:
+                logger.warning(
+                    "a worker failed: %s; at most --max_failures times all go on from the last checkpoint", loss
+                )
             if stop.is_set() and not asked:
                 asked = True
                 logger.info("asked to stop: writing a checkpoint after the step that is running")
@@ -57,7 +64,9 @@ def supervise(assignment: Assignment, *, use_gpu: bool) -> None:
     if error is not None:
         raise error
     if fit.error is not None:
-        raise RunError(f"training failed: {_cause(fit.error)} (the workers' logs are in {_log_folder()})") from fit.error
+        failures = getattr(fit.error, "worker_failures", {})
+        cause = _cause(next(iter(failures.values()), fit.error))
+        raise RunError(f"training failed: {cause} (the workers' logs are in {_log_folder()})") from fit.error
 
 
 class _Fit:
@@ -94,6 +103,7 @@ def _trainer(assignment: Assignment, scratch: str, *, use_gpu: bool) -> TorchTra
             name="mrc",
             storage_path=scratch,
             failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
+            callbacks=[_Losses(assignment.conductor)],
         ),
     )
 
@@ -117,12 +127,24 @@ def _stop_signals() -> Iterator[threading.Event]:
             signal.signal(signum, handler)
 
 
+class _Losses(ray.train.UserCallback):
+    """Tells the driver, from Ray Train's controller, why workers are started again."""
+
+    def __init__(self, conductor: Any) -> None:
+        self._conductor = conductor
+
+    def after_exception(self, run_context: Any, worker_exceptions: dict[int, Exception]) -> None:
+        """Post one line about the worker that failed first."""
+        self._conductor.lose.remote(_cause(next(iter(worker_exceptions.values()))))
+
+
 def _cause(error: Exception) -> str:
     """Return the line that says most: the last one of a worker's traceback, else the error's own last line."""
-    failures = getattr(error, "worker_failures", {})
-    lines = str(next(iter(failures.values()), error)).strip().splitlines()
+    lines = str(error).strip().splitlines()
     return lines[-1].strip() if lines else type(error).__name__
 
 
 def _log_folder() -> str:
-    return str(ray.get_runtime_context().get_session_name())
+    """Return where Ray keeps the logs of this session's processes, on each node."""
+    # The public API tells the session's name only, and it stands below a folder that the user may have moved.
+    return str(ray._private.worker.global_worker.node.get_logs_dir_path())
