@@ -130,7 +130,8 @@ class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter)
 
 def _config_first(argv: Sequence[str]) -> list[str]:
     """Move `--config` to the front, since what the parser meets later wins and flags are to win."""
-    configs, flags = [], []
+    configs: list[str] = []
+    flags: list[str] = []
     words = iter(argv)
     for word in words:
         if word == "--config":

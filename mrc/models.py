@@ -237,8 +237,9 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
 
 
 def _takes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seq_len: int) -> bool:
-    # Not the padding id: RoBERTa counts its positions over the tokens that are not padding.
-    token = next(i for i in range(len(tokenizer)) if i != tokenizer.pad_token_id)
+    # Not a padding id: RoBERTa counts its positions over the tokens that are not padding.
+    padding = {tokenizer.pad_token_id, model.config.pad_token_id}
+    token = next(i for i in range(len(tokenizer)) if i not in padding)
     return _runs(model, torch.full((1, seq_len), token))
 
 

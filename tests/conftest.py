@@ -1,8 +1,28 @@
-"""Fixtures that every test may use."""
+"""Fixtures that every test may use, and an environment that is the same on every machine."""
 
+import os
 import pathlib
+from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A machine under load is slow, not wrong; and what CI tries is the same each time.
+settings.register_profile(
+    "mrc", deadline=None, derandomize="CI" in os.environ, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("mrc")
+
+# Before anything imports them: Hugging Face's libraries and Ray read these once.
+os.environ |= {
+    "HF_HUB_OFFLINE": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ADDRESS": "local",
+    # Workers import the package and the tests from the checkout, wherever pytest was started.
+    "PYTHONPATH": str(pathlib.Path(__file__).resolve().parents[1]),
+}
 
 REAL_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -13,3 +33,20 @@ def real_data() -> pathlib.Path:
     if not REAL_DATA.is_dir():
         pytest.skip(f"the real data sets are not here: {REAL_DATA}")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """Run a cluster of 4 logical CPUs in this process for the session, and leave nothing of it running."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        object_store_memory=200 * 2**20,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()

@@ -27,7 +27,7 @@ from transformers import (
 from tests.tokenizers import tokenizer_of
 
 POSITIONS = 96
-"""Tokens that the models with absolute positions take, but for RoBERTa's, which keeps two positions back."""
+"""Positions of the models that have absolute ones."""
 
 _BERT_SIZES = {
     "hidden_size": 32,

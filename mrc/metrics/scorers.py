@@ -1,6 +1,6 @@
 """Scorers by name: one predicted text against the gold texts of its question.
 
-A scorer is data: a normalisation, an F1 of two normalised texts, and whether a question may have no answer. That is the
+A scorer is data: a normalisation, an F1 of two normalised texts, and what becomes of empty golds. That is the
 whole difference between the official scripts, so another data set's scorer is another row of SCORERS.
 """
 
@@ -26,29 +26,22 @@ class Scorer:
     f1: Callable[[str, str], float]
     """F1 in 0 to 1 of two normalised texts, prediction first."""
 
-    has_null: bool
-    """Whether a question may have no gold answer, so that "" is right; else golds that normalise to "" are kept."""
+    drops_empty_golds: bool
+    """Whether golds that normalise to "" are dropped, as SQuAD 2.0 does, so that "" is right where none is left."""
 
     def score(self, prediction: str, golds: Sequence[str]) -> tuple[int, float]:
         """Return exact match (0 or 1) and F1 (0 to 1), each the best over the golds.
 
-        Raises:
-            UsageError: There is no gold, and this scorer knows no unanswerable questions.
+        Where there is no gold the question has no answer, and "" is right, by SQuAD 2.0's rule. The other official
+        scripts crash there: their data sets have no such question.
         """
-        wanted = self._wanted(golds)
         found = self.normalise(prediction)
+        wanted = [self.normalise(gold) for gold in golds]
+        if self.drops_empty_golds:
+            wanted = [gold for gold in wanted if gold]
+        if not wanted:
+            return int(not found), float(not found)
         return int(found in wanted), max(self.f1(found, gold) for gold in wanted)
-
-    def _wanted(self, golds: Sequence[str]) -> list[str]:
-        normalised = [self.normalise(gold) for gold in golds]
-        if self.has_null:
-            return [gold for gold in normalised if gold] or [""]
-        if not normalised:
-            raise UsageError(
-                f"scorer {self.name!r} met a question without a gold answer, and has no rule for one: "
-                "use --scorer squad_v2, or leave such questions out"
-            )
-        return normalised
 
 
 def bag_f1(found: Iterable[str], wanted: Iterable[str]) -> float:
@@ -77,9 +70,9 @@ SCORERS: Mapping[str, Scorer] = MappingProxyType(
     {
         scorer.name: scorer
         for scorer in (
-            Scorer(name="korquad", normalise=normalise_korquad, f1=character_f1, has_null=False),
-            Scorer(name="squad", normalise=normalise_squad, f1=token_f1, has_null=False),
-            Scorer(name="squad_v2", normalise=normalise_squad, f1=token_f1_or_equal, has_null=True),
+            Scorer(name="korquad", normalise=normalise_korquad, f1=character_f1, drops_empty_golds=False),
+            Scorer(name="squad", normalise=normalise_squad, f1=token_f1, drops_empty_golds=False),
+            Scorer(name="squad_v2", normalise=normalise_squad, f1=token_f1_or_equal, drops_empty_golds=True),
         )
     }
 )

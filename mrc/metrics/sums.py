@@ -142,7 +142,6 @@ def score_example(prediction: str | None, example: Example, scorer: Scorer) -> E
     gold "The" normalises to nothing, so that "" is right, and still counts among the answerable.
 
     Raises:
-        UsageError: The scorer has no rule for this example's golds.
         ValueError: The example has no gold at all (`answers` is None).
     """
     if example.answers is None:
@@ -158,9 +157,6 @@ def score_predictions(predictions: Mapping[str, str], examples: Iterable[Example
 
     An example without a prediction scores 0 and is counted, also by `squad_v2`, whose official script skips it and so
     scores a reader higher for leaving hard questions out. Predictions of other ids are not looked at.
-
-    Raises:
-        UsageError: The scorer has no rule for some example's golds.
     """
     scores = (score_example(predictions.get(e.id), e, scorer) for e in examples if e.answers is not None)
     return sum((Sums.of(score) for score in scores), Sums())

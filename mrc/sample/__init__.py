@@ -18,10 +18,11 @@ from mrc.sample.korean import KOREAN
 from mrc.sample.passages import write_passage
 from mrc.sample.questions import ask
 
-QUESTIONS_PER_PASSAGE = 5
-LANGUAGES = {"ko": KOREAN, "en": ENGLISH}
+__all__ = ["LANGUAGES", "QUESTIONS_PER_PASSAGE", "SPLITS", "LanguageCode", "iter_examples"]
 
-__all__ = ["LANGUAGES", "QUESTIONS_PER_PASSAGE", "SPLITS", "iter_examples"]
+LanguageCode = Literal["ko", "en"]
+LANGUAGES: dict[LanguageCode, Language] = {"ko": KOREAN, "en": ENGLISH}
+QUESTIONS_PER_PASSAGE = 5
 
 
 def iter_examples(
@@ -29,7 +30,7 @@ def iter_examples(
     *,
     num_examples: int,
     seed: int = 0,
-    language: Literal["ko", "en"] | None = None,
+    language: LanguageCode | None = None,
     start: int = 0,
 ) -> Iterator[Example]:
     """Yield the examples [start, start + num_examples) of a split.
@@ -47,13 +48,17 @@ def iter_examples(
     if split not in SPLITS:
         raise UsageError(f"the sample has no split {split!r}: choose one of {', '.join(SPLITS)}")
     if language is not None and language not in LANGUAGES:
-        raise UsageError(f"the sample has no language {language!r}: choose one of {', '.join(LANGUAGES)}, or none for both")
+        raise UsageError(
+            f"the sample has no language {language!r}: choose one of {', '.join(LANGUAGES)}, or none for both"
+        )
     if num_examples < 0 or start < 0:
         raise UsageError(f"the sample has no examples [{start}, {start} + {num_examples}): give numbers from 0 on")
     return _iter_range(split, seed, (language,) if language else tuple(LANGUAGES), start, num_examples)
 
 
-def _iter_range(split: str, seed: int, codes: tuple[str, ...], start: int, num_examples: int) -> Iterator[Example]:
+def _iter_range(
+    split: str, seed: int, codes: tuple[LanguageCode, ...], start: int, num_examples: int
+) -> Iterator[Example]:
     passage, skipped = divmod(start, QUESTIONS_PER_PASSAGE)
     numbers = range(passage, (start + num_examples - 1) // QUESTIONS_PER_PASSAGE + 1)
     examples = (

@@ -3,18 +3,20 @@
 from mrc.sample.grammar import Domain, Language, Pattern, parse_relations
 
 _GIVEN = (
-    "Ada Alban Beatrix Bruno Clara Conrad Delia Edgar Edith Felix Flora Gideon Greta Hugo Ida Ivor Jasper Johanna Karl "
-    "Leonie Lucas Mabel Magnus Nadia Nora Oscar Petra Quentin Rosa Rupert Silas Sylvia Theo Thora Ursula Victor Wanda Yvonne"
+    "Ada Alban Beatrix Bruno Clara Conrad Delia Edgar Edith Felix Flora Gideon Greta Hugo Ida Ivor Jasper Johanna "
+    "Karl Leonie Lucas Mabel Magnus Nadia Nora Oscar Petra Quentin Rosa Rupert Silas Sylvia Theo Thora Victor Wanda"
 ).split()
 _SURNAME = "Ash Bell Brand Carl Dun Ell Fair Gran Hal Hart Kell Lang Mar Nor Oak Pen Rad Stan Thorn Wal".split()
-_SURNAME_END = "berg by combe den ford ham ing ley man ner son stead ton well win worth".split()
-_PLACE = "Alder Birch Bram Cold Copper Crow Deep Ember Fern Glen Hazel Iron Lark Marsh Otter Raven Salt Stone Wolf Yar".split()
+_SURNAME_END = "berg by combe den ford ham ing croft man ner son stead ton well win worth".split()
+_PLACE = (
+    "Alder Birch Bram Cold Copper Crow Deep Ember Fern Glen Hazel Iron Lark Marsh Otter Raven Salt Wolf Yar".split()
+)
 _PLACE_END = "bury cliff dale field gate haven holm mere mouth port ridge stow water wick wood".split()
 _FIRM = "Arc Bex Cor Dyna Ferro Hel Kino Lumi Nova Opti Pola Quan Rho Sola Tele Vanta".split()
 _FIRM_END = "cast dex dyne graph line lux mark metric nix phon tech tron vex zon".split()
-_ADJECTIVE = "Amber Bright Crimson Distant Eastern Fearless Gentle Golden Hidden Ivory Lonely Northern Proud Quiet Silver Wandering".split()
-_NOUN = "Comet Dawn Falcon Garden Harbour Heron Island Lantern Meadow Mirror Orchard Pilgrim River Sparrow Star Tide Winter".split()
-_FEAST = "Apple Book Chestnut Dance Drum Film Fire Glass Honey Jazz Kite Lantern Poetry Puppet Rose Song Tea Wool".split()
+_ADJECTIVE = "Amber Bright Crimson Distant Eastern Fearless Gentle Golden Hidden Ivory Lonely Northern Silver".split()
+_NOUN = "Comet Dawn Falcon Garden Harbour Heron Island Lantern Meadow Orchard Pilgrim River Sparrow Tide".split()
+_FEAST = "Apple Book Chestnut Dance Drum Film Fire Glass Honey Jazz Kite Poetry Puppet Rose Song Tea Wool".split()
 
 KINDS = {
     "year": Pattern("{}", range(1851, 2011)),
@@ -25,10 +27,9 @@ KINDS = {
     "days": Pattern("{} days", range(5, 99)),
     "copies": Pattern("{:,} copies", range(800, 60_000, 100)),
     "papers": Pattern("{} papers", range(20, 380)),
-    "material": Pattern("{}", ("granite", "limestone", "oak", "steel", "brick", "sandstone", "cast iron", "slate", "bronze")),
-    "product": Pattern("{}", ("bicycles", "clocks", "lenses", "radios", "pumps", "pianos", "cameras", "engines", "scales")),
-    "subject": Pattern("{}", ("mosses", "comets", "glaciers", "beetles", "earthquakes", "tides", "dyes", "magnets", "fossils")),
-    "prize": Pattern("{}", ("a silver bell", "a painted mask", "a gold ring", "a carved spoon", "a barrel of cider", "a white horse")),
+    "product": Pattern("{}", "bicycles clocks lenses radios pumps pianos cameras engines scales".split()),
+    "subject": Pattern("{}", "mosses comets glaciers beetles earthquakes tides dyes magnets fossils".split()),
+    "prize": Pattern("{}", ("a silver bell", "a painted mask", "a gold ring", "a carved spoon", "a white horse")),
     "cargo": Pattern("{}", ("timber", "coal", "wheat", "tea", "wool", "salt", "copper ore", "machinery", "oranges")),
 }
 
@@ -52,7 +53,7 @@ BRIDGE = Domain(
     relations=parse_relations("""
         year: work on {it} began in {a} / the first stone of {it} was laid in {a}
             When did construction of {it} begin? / In what year did builders start on {it}?
-        year: {it} was opened to traffic in {a} / since {a} people have been able to cross {it}
+        year: {it} was opened to traffic in {a} / since {a} people have walked over {it}
             When was {it} opened? / In which year could people first use {it}?
         year: {it} was repaired after a flood in {a} / in {a} a flood damaged {it}
             When did high water harm {it}? / In what year did a flood strike {it}?
@@ -100,10 +101,10 @@ SCIENTIST = Domain(
     nouns=("the scientist", "the scholar"),
     openings=("{it} is remembered as a patient observer", "a street is named after {it}"),
     relations=parse_relations("""
-        year: {it} was born in {a} / the birth of {it} is recorded in {a}
-            When was {it} born? / What is the year of birth of {it}?
         year: {it} received a medal in {a} / in {a} an academy honoured {it}
             When was {it} given an award? / In what year did {it} win a medal?
+        year: {it} retired in {a} / {it} worked until {a}
+            When did {it} stop working? / In which year did the career of {it} end?
         place: {it} grew up in {a} / {it} spent a happy childhood in {a}
             Where did {it} live as a child? / Which town was the childhood home of {it}?
         place: {it} taught at the college of {a} / students came to {a} to hear {it}
@@ -177,8 +178,8 @@ EXPEDITION = Domain(
     relations=parse_relations("""
         year: {it} set out in {a} / in {a} {it} started on its way
             When did {it} leave? / In what year did {it} depart?
-        year: {it} returned in {a} / in {a} {it} was back home
-            When did {it} come back? / In which year did {it} end?
+        year: a monument to {it} was unveiled in {a} / since {a} a statue has reminded people of {it}
+            When was a monument put up for {it}? / In which year did {it} get a memorial?
         person: {it} was led by {a} / the leader of {it} was {a}
             Who was at the head of {it}? / Who led {it}?
         person: the doctor of {it} was {a} / {a} looked after the sick of {it}

@@ -8,12 +8,24 @@ where its answer stands, so that no answer is ever searched for.
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from string import Formatter
 
 # A name is a combination of parts; the sum of the parts' numbers, modulo 5, says which split may use it. So every part
 # is seen in training, and no name of the validation split is.
 SPLITS: Mapping[str, tuple[int, ...]] = {"train": (0, 1, 2), "validation": (3,), "test": (4,)}
 _NUM_CLASSES = 5
+
+
+@cache
+def parse(template: str) -> tuple[tuple[str, str, str], ...]:
+    """Return the parts of a template: literal text, and the hole after it with its particle, each "" for none."""
+    return tuple((text, hole or "", particle or "") for text, hole, particle, _ in Formatter().parse(template))
+
+
+def holes(template: str) -> tuple[str, ...]:
+    """Return the names of a template's holes."""
+    return tuple(hole for _, hole, _ in parse(template) if hole)
 
 
 class Pattern:
@@ -31,9 +43,17 @@ class Pattern:
     def draw(self, rng: random.Random, split: str) -> str:
         """Return a random member of the family, of those that belong to the split."""
         while True:
-            picks = [rng.randrange(len(part)) for part in self.parts]
-            if len(picks) < 2 or sum(picks) % _NUM_CLASSES in SPLITS[split]:
-                return self.template.format(*(part[pick] for part, pick in zip(self.parts, picks, strict=True)))
+            picks = [int(rng.random() * len(part)) for part in self.parts]
+            if self.belongs(picks, split):
+                return self.name(picks)
+
+    def name(self, picks: Sequence[int]) -> str:
+        """Return the member that is made of the given parts, one number for each hole."""
+        return self.template.format(*(part[pick] for part, pick in zip(self.parts, picks, strict=True)))
+
+    def belongs(self, picks: Sequence[int], split: str) -> bool:
+        """Return whether the split may use that member: any may use what is no name."""
+        return len(picks) < 2 or sum(picks) % _NUM_CLASSES in SPLITS[split]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +74,7 @@ def parse_relations(table: str) -> tuple[Relation, ...]:
 
     Alternatives are parted by " / ":
 
-        year: {it} was opened in {a} / since {a} people have been able to cross {it}
+        year: {it} was opened in {a} / since {a} people have walked over {it}
             When was {it} opened? / In which year could people first use {it}?
     """
     lines = table.strip().splitlines()
@@ -70,7 +90,8 @@ class Domain:
     """A topic: how its things are named, how they are spoken of without their name, and what there is to tell of them.
 
     `openings` are clauses with the hole `{it}` that introduce a thing; `collection` is the title of a passage on
-    several things, with the hole `{it}` for the first of them.
+    several things, with the hole `{it}` for the first of them. Relations that ask for a year stand in the order in
+    which the years of a thing follow each other.
     """
 
     name: Pattern
@@ -100,9 +121,9 @@ class Language:
     def fill(self, template: str, **words: str) -> tuple[str, int]:
         """Return the template with its holes filled, and where the hole `{a}` starts in it (-1: it has none)."""
         text, start = "", -1
-        for literal, hole, particle, _ in Formatter().parse(template):
+        for literal, hole, particle in parse(template):
             text += literal
-            if hole is not None:
+            if hole:
                 start = len(text) if hole == "a" else start
-                text += self.inflect(words[hole], particle or "")
+                text += self.inflect(words[hole], particle)
         return text, start

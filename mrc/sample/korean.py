@@ -1,22 +1,26 @@
 """The Korean half of the sample: invented names, and what is told of seven sorts of things.
 
-Every clause ends in 다, so that two of them join into one by 고: "다리는 길고 강은 깊다". A particle stands with its hole
-where its form depends on the word (see josa.py), and behind it where it has one form only.
+Every clause ends in 다, so that two of them join into one by 고: "길이는 9미터이고, 높이는 5미터이다". A particle
+stands inside its hole where its form depends on the word (see josa.py), and behind the hole where it has one form only.
 """
 
 from mrc.sample.grammar import Domain, Language, Pattern, parse_relations
 from mrc.sample.josa import attach
 
 _SURNAME = "강 고 권 김 남 노 문 민 박 배 백 서 송 신 안 양 오 유 윤 이 임 장 전 정 조 차 최 하 한 홍".split()
-_GIVEN = "가 건 경 규 기 나 다 도 동 라 명 미 민 보 상 서 성 소 수 승 시 연 영 예 우 유 은 재 정 주 지 진 태 하 현 호".split()
-_GIVEN_END = "건 겸 경 관 교 규 근 기 나 람 려 린 민 빈 서 석 섭 솔 수 아 연 영 욱 원 윤 율 은 인 정 준 진 철 혁 현 호 희".split()
-_PLACE = "가람 고운 금모래 까치 나래 느티 다솔 달빛 두루 마루 무지개 미리내 버들 별하 새벽 솔바람 아라 이슬 잔디 초롱 한울 해오름".split()
+_GIVEN = (
+    "가 건 경 규 기 나 다 도 동 명 미 민 보 상 서 성 소 수 승 시 연 영 예 우 유 은 재 정 주 지 진 태 하 현 호".split()
+)
+_GIVEN_END = (
+    "겸 경 관 규 근 기 나 람 려 린 민 빈 서 석 섭 솔 수 아 연 영 욱 원 윤 율 은 인 정 준 진 철 혁 현 호 희".split()
+)
+_PLACE = "가람 고운 느티 다솔 달빛 두루 마루 무지개 미리내 버들 새벽 솔바람 아라 이슬 잔디 초롱 한울 해오름".split()
 _PLACE_END = "골 군 내 도 령 마을 면 벌 산 섬 시 여울 읍 재 촌 포 항".split()
 _FIRM = "가온 나우 누리 다온 대명 라온 미르 보람 비전 새론 새봄 시온 아람 온빛 우진 이룸 태성 하늘 한빛 해솔".split()
 _FIRM_END = "기계 모터스 물산 상사 산업 소재 악기 전기 전자 정밀 제작소 테크 화학".split()
-_ADJECTIVE = "가난한 고요한 깊은 낡은 느린 늙은 먼 밝은 붉은 빛나는 슬픈 용감한 작은 젊은 차가운 푸른 하얀 흐르는".split()
+_ADJECTIVE = "가난한 고요한 깊은 낡은 느린 늙은 밝은 붉은 빛나는 슬픈 용감한 작은 젊은 차가운 푸른 하얀 흐르는".split()
 _NOUN = "강 거울 겨울 고래 구름 기차 길 나비 노래 달 등대 바다 별 섬 숲 시계 아침 정원 파도 편지".split()
-_FEAST = "가면 감자 국화 나무 눈꽃 단풍 도자기 등불 메밀 문학 반딧불 배 사과 연극 영화 인형 종이 차 한지 허수아비".split()
+_FEAST = "가면 감자 국화 나무 눈꽃 단풍 도자기 등불 메밀 문학 배 사과 연극 영화 인형 종이 차 한지 허수아비".split()
 
 KINDS = {
     "year": Pattern("{}년", range(1851, 2011)),
@@ -101,10 +105,10 @@ SCIENTIST = Domain(
     nouns=("이 학자", "이 과학자"),
     openings=("{it:은} 끈기 있는 관찰자로 기억된다", "{it}의 이름을 딴 거리가 있다"),
     relations=parse_relations("""
-        year: {it:은} {a}에 태어났다 / {it}의 출생은 {a:으로} 기록되어 있다
-            {it:이} 태어난 해는 언제인가? / {it:은} 몇 년생인가?
         year: {it:은} {a}에 메달을 받았다 / {a}에 학술원이 {it}에게 상을 주었다
             {it:이} 상을 받은 해는 언제인가? / {it:은} 몇 년에 메달을 목에 걸었는가?
+        year: {it:은} {a}에 은퇴했다 / {it:은} {a}까지 일했다
+            {it:이} 일을 그만둔 해는 언제인가? / {it:은} 몇 년에 물러났는가?
         place: {it:은} {a}에서 자랐다 / {it:은} 어린 시절을 {a}에서 보냈다
             {it:이} 어릴 때 살던 곳은 어디인가? / {it}의 고향은 어디인가?
         place: {it:은} {a}에서 학생들을 가르쳤다 / {it}의 강의를 들으러 학생들이 {a:으로} 갔다
@@ -178,8 +182,8 @@ EXPEDITION = Domain(
     relations=parse_relations("""
         year: {it:은} {a}에 출발했다 / {a}에 {it:은} 길을 떠났다
             {it:이} 떠난 해는 언제인가? / {it:은} 몇 년에 길을 나섰는가?
-        year: {it:은} {a}에 돌아왔다 / {a}에 {it:은} 집으로 왔다
-            {it:이} 귀환한 해는 언제인가? / {it}의 여행은 몇 년에 끝났는가?
+        year: {it:을} 기리는 비석은 {a}에 섰다 / {a}부터 동상이 {it:을} 기념한다
+            {it}의 기념비가 생긴 해는 언제인가? / {it:은} 몇 년에 기념되기 시작했는가?
         person: {it:은} {a:이} 이끌었다 / {it}의 대장은 {a}이다
             {it:을} 지휘한 사람은 누구인가? / {it}의 우두머리는 누구인가?
         person: {it}의 의사는 {a}이다 / {a:은} {it}의 환자를 돌보았다

@@ -1,7 +1,7 @@
 """Questions about a passage of the sample, some of which it does not answer.
 
-A question without an answer is plausible, as in SQuAD 2.0: it asks about a thing of the passage what the passage tells of
-other things only, or about a thing that the passage does not speak of what it tells of others.
+A question without an answer is plausible, as in SQuAD 2.0: it asks something of a thing that the passage tells of other
+things only, or nothing of, or it asks of a thing that the passage does not speak of.
 """
 
 import random
@@ -23,9 +23,7 @@ def ask(
     rng.shuffle(told)
     untold = _untold(passage, rng)
     for _ in range(count):
-        thing, relation, answers = (
-            (*next(untold), ()) if rng.random() < UNANSWERABLE_SHARE else told.pop()
-        )
+        thing, relation, answers = (*next(untold), ()) if rng.random() < UNANSWERABLE_SHARE else told.pop()
         yield language.fill(rng.choice(relation.questions), it=thing)[0], answers
 
 

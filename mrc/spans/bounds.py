@@ -5,8 +5,15 @@ token for nothing but white space, or one without any characters at all. So ever
 before spans are made of tokens: a span of trimmed tokens is trimmed, and is never blank.
 
     context  "a  b"    offsets  (0, 1) (1, 2) (2, 4)    bounds  (0, 1) (-1, -1) (3, 4)
+
+And no bound falls inside a character as readers see it. A tokenizer that composes text (NFKC in XLM-R and T5) gives a
+decomposed syllable or letter the offsets of its first code point only, and one that strips accents leaves them to no
+token: marks and conjoining jamo belong to the character that they follow.
+
+    context  "한강" in NFD, 6 code points    offsets  (0, 1) (3, 4)    bounds  (0, 3) (3, 6)
 """
 
+import unicodedata
 from collections.abc import Sequence
 
 import numpy as np
@@ -41,7 +48,7 @@ def token_bounds(
     context_of = np.fromiter((distinct[context] for context in contexts), dtype=np.int64, count=len(contexts))
     shift = np.repeat(context_start[context_of[example]], np.diff(row_splits))
 
-    next_text, text_end = _nearest_text("".join(distinct))
+    next_text, text_end = _nearest_text("".join(distinct), context_start[:-1])
     inside = offsets[:, 0] >= 0
     shifted = np.where(inside[:, None], offsets + shift[:, None], 0)
     start, end = next_text[shifted[:, 0]], text_end[shifted[:, 1]]
@@ -50,14 +57,36 @@ def token_bounds(
     return np.where(legal[:, None], bounds, -1).astype(np.int32)
 
 
-def _nearest_text(text: str) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """For each position, shape (len(text) + 1,), return the text's next non-blank character and the end of its last.
+def _nearest_text(
+    text: str, context_start: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """For each position, shape (len(text) + 1,), return where text begins after it, and where text before it ends.
 
-    The end is that of the last non-blank character before the position. len(text) and 0 where there is none.
+    Blanks are no text, and characters are whole. len(text) and 0 where there is no text.
+
+    Args:
+        text: All contexts, end to end.
+        context_start: Where they begin; what a context begins with follows nothing.
     """
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     blank = _IS_SPACE[np.minimum(codes, _LAST_SPACE + 1)]
     positions = np.arange(len(text) + 1)
+    begins = np.append(~_follows(codes), True)
+    begins[context_start] = True
+    character_start = np.maximum.accumulate(np.where(begins, positions, 0))
+    character_end = np.minimum.accumulate(np.where(begins, positions, len(text))[::-1])[::-1]
     next_text = np.append(np.where(blank, len(text), positions[:-1]), len(text))
     text_end = np.append(0, np.where(blank, 0, positions[1:]))
-    return np.minimum.accumulate(next_text[::-1])[::-1], np.maximum.accumulate(text_end)
+    return (
+        character_start[np.minimum.accumulate(next_text[::-1])[::-1]],
+        character_end[np.maximum.accumulate(text_end)],
+    )
+
+
+def _follows(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
+    """Tell which code points belong to the character before them: marks, and the vowels and finals of Hangul."""
+    distinct, of = np.unique(codes, return_inverse=True)
+    follows = [
+        0x1160 <= code <= 0x11FF or unicodedata.category(chr(code)).startswith("M") for code in distinct.tolist()
+    ]
+    return np.array(follows, dtype=bool)[of]

@@ -13,6 +13,8 @@
     supervise.py    the driver while workers train: progress, signals, failures
     card.py         the model card
     run.py          all of it, from a plan to a result
+
+Data passes through them in about this order, and imports point upwards.
 """
 
 from mrc.training.config import TrainConfig

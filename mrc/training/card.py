@@ -8,7 +8,8 @@ import yaml
 _T5_NOTE = """
 This reader is the encoder of a T5-family model under dropout and a linear head, with the two labels `start` and `end`.
 `AutoModelForQuestionAnswering` does not know it (it would add T5's decoder, with random weights). Besides `mrc.Reader`,
-`AutoModelForTokenClassification.from_pretrained(path)` loads it: `logits[..., 0]` are start, `logits[..., 1]` end logits.
+`AutoModelForTokenClassification.from_pretrained(path)` loads it: `logits[..., 0]` are start logits, `logits[..., 1]`
+end logits.
 """
 
 _AUTO_NOTE = """
@@ -40,11 +41,14 @@ def model_card(config: Mapping[str, Any], result: Mapping[str, Any], *, is_t5: b
         if metrics
         else "It was not validated."
     )
+    front = {
+        "library_name": "transformers",
+        "pipeline_tag": "question-answering",
+        "base_model": config["model"],
+        "tags": ["extractive-question-answering", "mrc"],
+    }
     return f"""---
-library_name: transformers
-pipeline_tag: question-answering
-base_model: {config["model"]}
-tags: [extractive-question-answering, mrc]
+{yaml.safe_dump(front, sort_keys=False, allow_unicode=True).rstrip()}
 ---
 
 # Extractive question-answering reader

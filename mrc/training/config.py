@@ -56,8 +56,8 @@ class TrainConfig:
     train_batch_size: int = 16
     """Windows of one optimizer step, over all workers."""
     max_batch_tokens: int = 8192
-    """Tokens, padding included, of one forward and backward pass of a worker. A step of more is accumulated from several
-    passes; what is learned does not depend on it."""
+    """Tokens, padding included, of one forward and backward pass of a worker. A step of more is accumulated from
+    several passes; what is learned does not depend on it."""
     weight_decay: float = 0.01
     """Decoupled weight decay of AdamW; biases and layer norms have none."""
     warmup_ratio: float = 0.1
@@ -85,8 +85,8 @@ class TrainConfig:
     early_stopping_patience: int | None = None
     """Stop after this many validations without a better `metric_for_best_model`."""
     scorer: Literal["auto", "squad", "squad_v2", "korquad"] = "auto"
-    """Rule for EM and F1. `auto` is korquad where the questions are mostly Korean, else squad_v2 in SQuAD 2.0 mode,
-    else squad."""
+    """Rule for EM and F1. `auto` is squad_v2 where some validation questions have no answer, else korquad where they
+    are mostly Korean, else squad_v2 in SQuAD 2.0 mode, else squad."""
     num_workers: int = 1
     """Data-parallel workers: one GPU each, or an equal part of a machine's CPU threads."""
     use_gpu: bool | None = None

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import ray
 
 from mrc.errors import MrcError
-from mrc.examples import Example
+from mrc.examples import Example, Reject
 from mrc.sources import GroupKeys, SourceConfig, Unit, group_keys, plan_units, read_unit, select_rows, split_by_group
 from mrc.training.config import TrainConfig
 
@@ -31,7 +31,7 @@ class Data:
 def plan_data(config: TrainConfig, source: SourceConfig) -> Data:
     """List and cut what the config names, without reading rows.
 
-    A Hugging Face data set, or the built-in sample, that is named alone is validated on its `validation` split.
+    A Hugging Face data set that is named alone is validated on its `validation` split.
 
     Raises:
         UsageError: Something named is absent, or cannot be read.
@@ -62,16 +62,19 @@ def plan_data(config: TrainConfig, source: SourceConfig) -> Data:
 def hold_out(data: Data, config: TrainConfig) -> Data:
     """Split the training units' rows into both sides; the cluster reads the rows and returns two hashes for each.
 
-    Bad rows stay with the training side, so that each is rejected once.
+    Bad rows stay with the training side, and a row that repeats an id with the row whose id it is: read again, each is
+    rejected again, and once.
     """
     with _explained():
         read = ray.get([_row_keys.remote(unit, data.train_source) for unit in data.train])
     rows = np.concatenate([unit.rows for unit in read])
     unit_of = np.repeat(np.arange(len(read)), [len(unit.rows) for unit in read])
     good = np.concatenate([unit.is_good for unit in read])
+    follows = np.concatenate([unit.follows + np.searchsorted(unit_of, i) for i, unit in enumerate(read)])
     keys = GroupKeys(*(np.concatenate(parts) for parts in zip(*(unit.keys for unit in read), strict=True)))
     held_out = np.zeros(len(rows), dtype=bool)
     held_out[good] = split_by_group(keys, config.validation_split, config.seed, config.split_by)
+    held_out = held_out[follows]
     train = _some(np.flatnonzero(~held_out), config.max_train_samples, config.sample_seed)
     validation = _some(np.flatnonzero(held_out), config.max_eval_samples, config.sample_seed)
     return replace(
@@ -95,10 +98,12 @@ def _explained() -> Iterator[None]:
 
 
 class _UnitRows(NamedTuple):
-    """What a split needs of a unit: its row numbers, which of them are good, and the keys of the good ones."""
+    """What a split needs to know of a unit's rows: their numbers, whether they are good, the keys of the good ones."""
 
     rows: npt.NDArray[np.int64]
     is_good: npt.NDArray[np.bool_]
+    follows: npt.NDArray[np.int64]
+    """Shape (num_rows,): index of the row on whose side each row stays, mostly its own."""
     keys: GroupKeys
 
 
@@ -107,7 +112,13 @@ def _row_keys(unit: Unit, source: SourceConfig) -> _UnitRows:
     items = list(read_unit(unit, source))
     is_good = np.array([isinstance(item, Example) for item in items], dtype=bool)
     keys = group_keys(item for item in items if isinstance(item, Example))
-    return _UnitRows(np.array(row_numbers(unit, len(items)), dtype=np.int64), is_good, keys)
+    row_of = {item.id: i for i, item in enumerate(items) if isinstance(item, Example)}
+    follows = [
+        row_of[item.id] if isinstance(item, Reject) and item.id and item.reason == "duplicate_id" else i
+        for i, item in enumerate(items)
+    ]
+    numbers = np.array(row_numbers(unit, len(items)), dtype=np.int64)
+    return _UnitRows(numbers, is_good, np.array(follows, dtype=np.int64), keys)
 
 
 def row_numbers(unit: Unit, count: int) -> Sequence[int]:
@@ -124,8 +135,6 @@ def _some(indices: npt.NDArray[np.int64], limit: int | None, seed: int | None) -
     return np.sort(np.random.default_rng(seed).choice(indices, limit, replace=False))
 
 
-def _picked(
-    units: Sequence[Unit], unit_of: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-) -> tuple[Unit, ...]:
+def _picked(units: Sequence[Unit], unit_of: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]) -> tuple[Unit, ...]:
     picked = ((unit, rows[unit_of == i]) for i, unit in enumerate(units))
     return tuple(replace(unit, rows=tuple(numbers.tolist())) for unit, numbers in picked if len(numbers))

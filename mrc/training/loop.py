@@ -66,11 +66,15 @@ class Assignment:
 
 
 def train_loop(assignment: Assignment) -> None:
-    """Run one worker; what its user can mend is reported and not raised, since no restart would mend it."""
+    """Run one worker; what its user can mend is reported, and no restart tries it again."""
+    if ray.get(assignment.conductor.failed.remote()):
+        return
     try:
         _Worker(assignment).run()
     except MrcError as error:
         ray.get(assignment.conductor.fail.remote(error))
+        if ray.train.get_context().get_world_size() > 1:
+            raise  # else the others would wait for this one; they are ended, started again, and return at once
 
 
 class _Worker:
@@ -102,7 +106,7 @@ class _Worker:
             self.module = load_model(source, dropout=self.config.dropout)
             if not checkpoint:
                 check_fits(self.module, self.tokenizer, self.assignment.window.max_seq_length)
-            self.module.to(self.device)
+            self.module.to(self.device)  # type: ignore[arg-type]
             self.dtype = usable_precision(self.module, self.config.precision)
             self.optimizer = _optimizer(self.module, self.config)
             self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
@@ -150,11 +154,10 @@ class _Worker:
         return total
 
     def _loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        labels = ("start_positions", "end_positions")
-        inputs = {name: tensor for name, tensor in batch.items() if name not in labels}
+        inputs = {name: tensor for name, tensor in batch.items() if not name.endswith("_positions")}
         with autocast(self.device, self.dtype):
-            start_logits, end_logits = forward(self.model, inputs)
-        return span_loss(start_logits, end_logits, *(batch[name] for name in labels), batch["attention_mask"])
+            logits = forward(self.model, inputs)
+        return span_loss(*logits, batch["start_positions"], batch["end_positions"], batch["attention_mask"])
 
     def _exchanging_gradients(self, *, last: bool) -> contextlib.AbstractContextManager[None]:
         """Gradients travel between the workers once a step, with its last batch."""
@@ -199,7 +202,8 @@ class _Worker:
         patience = self.config.early_stopping_patience
         if patience is None:
             return False
-        return sum(row["step"] > (self.state.best_step or 0) for row in self.state.evaluations) >= patience
+        since_best = [row for row in self.state.evaluations if row["step"] > (self.state.best_step or 0)]
+        return len(since_best) >= patience
 
     def _save(self, done: int, *, finished: bool) -> None:
         """Write and commit a checkpoint, and delete those that are neither this one nor the best."""

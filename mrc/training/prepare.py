@@ -15,15 +15,16 @@ from typing import Any
 
 import numpy as np
 import ray
+from transformers import PreTrainedTokenizerBase
 
 from mrc import storage
 from mrc.errors import MrcError, RunError
 from mrc.examples import Example, Reject, examples_to_table, rejects_to_table
-from mrc.models import IGNORED, load_tokenizer
+from mrc.models import IGNORED
 from mrc.sources import SourceConfig, Unit, read_unit
 from mrc.training.data import row_numbers
-from mrc.validation import RowError, reject_row
 from mrc.training.store import LabelledWindows, windows_to_table, write_arrow
+from mrc.validation import RowError, reject_row
 from mrc.windows import WindowConfig, Windows, label_windows, make_windows
 
 logger = logging.getLogger("mrc")
@@ -39,8 +40,7 @@ class Preparation:
     """URL of the folder for the files."""
     rejects_folder: str
     """URL of the folder for rejected rows, as Parquet."""
-    model: str
-    """Where the tokenizer is loaded from."""
+    tokenizer: PreTrainedTokenizerBase
     source: SourceConfig
     window: WindowConfig
     ignore_windows_without_answer: bool = False
@@ -59,6 +59,8 @@ class UnitRecord:
     windows: int
     korean: int
     """Examples whose question has Hangul."""
+    unanswerable: int
+    """Examples whose gold is that the context has no answer."""
     rejects: dict[str, int]
 
 
@@ -110,7 +112,7 @@ def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:
     numbered = [(row, item) for row, item in zip(row_numbers(unit, len(items)), items, strict=True)]
     rejects = [item for item in items if isinstance(item, Reject)]
     read = [(row, item) for row, item in numbered if isinstance(item, Example)]
-    windows, rejections = make_windows([example for _, example in read], load_tokenizer(preparation.model), preparation.window)
+    windows, rejections = make_windows([example for _, example in read], preparation.tokenizer, preparation.window)
     for index, reason, detail in rejections:
         row, example = read[index]
         rejects.append(reject_row(unit.source, row, asdict(example), example.id, RowError(reason, detail)))
@@ -125,6 +127,7 @@ def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:
         examples=len(examples),
         windows=len(windows),
         korean=sum(_is_korean(example.question) for example in examples),
+        unanswerable=sum(not example.answers for example in examples),
         rejects=dict(Counter(reject.reason for reject in rejects)),
     )
     storage.write_text(preparation.url(unit, "json"), json.dumps(asdict(record)))
@@ -152,7 +155,8 @@ def check_rejects(records: Sequence[UnitRecord], *, max_share: float, side: str,
     reasons = sum((Counter(record.rejects) for record in records), Counter[str]())
     listing = ", ".join(f"{count:,} {reason}" for reason, count in reasons.most_common())
     if reasons:
-        logger.warning("%s data: %s of %s rows rejected (%s); see %s", side, f"{reasons.total():,}", f"{rows:,}", listing, rejects_folder)
+        share = f"{reasons.total():,} of {rows:,}"
+        logger.warning("%s data: %s rows rejected (%s); see %s", side, share, listing, rejects_folder)
     if not sum(record.examples for record in records):
         raise RunError(f"--{side}_data: not one usable question in {rows:,} rows ({listing or 'it is empty'})")
     if reasons.total() > max_share * rows:

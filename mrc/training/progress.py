@@ -37,7 +37,8 @@ class _Conductor:
 
     def lose(self, cause: str) -> None:
         """Report a worker that failed and may be started again."""
-        self._losses.append(cause)
+        if self._error is None:
+            self._losses.append(cause)
 
     def take(self) -> tuple[list[Row], list[str], MrcError | None]:
         """Return the rows and the losses since the last call, and the error that a worker explained, if any."""
@@ -48,6 +49,10 @@ class _Conductor:
     def fail(self, error: MrcError) -> None:
         """Report an error that no restart mends."""
         self._error = self._error or error
+
+    def failed(self) -> bool:
+        """Tell whether such an error was reported."""
+        return self._error is not None
 
     def ask_to_stop(self) -> None:
         """Wish for a checkpoint and an end after the step that is running."""

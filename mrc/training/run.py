@@ -7,6 +7,8 @@
         logs/           metrics.jsonl, TensorBoard events
         model/          the outcome
         result.json     written last: the run is done
+
+A folder without result.json holds a run that the same command continues.
 """
 
 import json
@@ -17,6 +19,7 @@ from typing import Any
 
 import ray
 import yaml
+from transformers import PreTrainedTokenizerBase
 
 from mrc import storage
 from mrc.errors import RunError, UsageError
@@ -44,8 +47,7 @@ class Plan:
     window: WindowConfig
     span: SpanConfig
     data: Data
-    tokenizer: str
-    """The tokenizer as JSON."""
+    tokenizer: PreTrainedTokenizerBase
 
     @property
     def config(self) -> dict[str, Any]:
@@ -85,7 +87,7 @@ def plan(train: TrainConfig, source: SourceConfig, window: WindowConfig, span: S
     _check_folder(train, resolved(train, source, window, span))
     with storage.local_copy(train.model) as model:
         load_config(model)
-        tokenizer = load_tokenizer(model).backend_tokenizer.to_str()
+        tokenizer = load_tokenizer(model)
     return Plan(
         train=train, source=source, window=window, span=span, data=plan_data(train, source), tokenizer=tokenizer
     )
@@ -98,10 +100,12 @@ def run(plan: Plan) -> Result:
         UsageError: The cluster or the model is too small for what is asked.
         RunError: The run failed, or was asked to stop; the same command continues it.
     """
-    if storage.exists(plan.url("result.json")):
+    if not plan.train.overwrite and storage.exists(plan.url("result.json")):
         logger.info("this run is done: %s", plan.url("result.json"))
         return Result(**json.loads(storage.read_text(plan.url("result.json"))))
-    use_gpu = check_cluster(plan.train, ray.cluster_resources())
+    use_gpu = check_cluster(plan.train, ray.cluster_resources())  # type: ignore[no-untyped-call]
+    if plan.train.overwrite:
+        _start_over(plan)
     if plan.data.holds_out:
         plan = replace(plan, data=hold_out(plan.data, plan.train))
     train, train_records = _prepare_side(plan, "train", plan.data.train, plan.data.train_source)
@@ -112,7 +116,7 @@ def run(plan: Plan) -> Result:
         logger.warning("no validation data: the last weights become the model, without a score (--validation_data)")
     questions = sum(record.examples for record in train_records)
     windows = sum(record.windows for record in train_records)
-    scorer = _scorer(plan, validation_records or train_records)
+    scorer = _scorer(plan, validation_records)
     # From here on the folder belongs to this config; before, a mistake in the data may be mended with other flags.
     storage.write_text(plan.url("config.yaml"), yaml.safe_dump(plan.config, sort_keys=False, allow_unicode=True))
     supervise(
@@ -163,11 +167,9 @@ def check_cluster(config: TrainConfig, resources: dict[str, float]) -> bool:
 
 
 def _check_folder(config: TrainConfig, wanted: dict[str, Any]) -> None:
-    """Compare with the run that the output folder holds, and empty the folder where that is asked for."""
+    """Refuse an output folder that holds another run, unless told to start over."""
     url = storage.join(config.output, "config.yaml")
-    if config.overwrite:
-        storage.remove(config.output)
-    elif storage.exists(url):
+    if not config.overwrite and storage.exists(url):
         # Through YAML and back, so that a tuple and a list are the same.
         other = differences(yaml.safe_load(storage.read_text(url)), yaml.safe_load(yaml.safe_dump(wanted)))
         if other:
@@ -177,17 +179,24 @@ def _check_folder(config: TrainConfig, wanted: dict[str, Any]) -> None:
             )
 
 
+def _start_over(plan: Plan) -> None:
+    """Delete what a run writes, its outcome first, and nothing else: the output folder may be the wrong one."""
+    for name in ("result.json", "config.yaml", "model", "checkpoints", "windows", "rejects", "logs"):
+        storage.remove(plan.url(name))
+
+
 def _prepare_side(
     plan: Plan, side: str, units: Sequence[Unit], source: SourceConfig
 ) -> tuple[list[tuple[str, str]], list[UnitRecord]]:
     """Make the windows of one side; return the URLs of each unit's windows and examples, and the units' records."""
     stamps = [f"{unit.name} {storage.stamp(unit.source) if unit.is_file else ''}" for unit in units]
-    folder = plan.url("windows", fingerprint(plan.tokenizer, source, plan.window, stamps))
+    tokenizer_json = plan.tokenizer.backend_tokenizer.to_str()
+    folder = plan.url("windows", fingerprint(tokenizer_json, source, plan.window, stamps))
     preparation = Preparation(
         side=side,
         folder=folder,
         rejects_folder=plan.url("rejects"),
-        model=plan.train.model,
+        tokenizer=plan.tokenizer,
         source=source,
         window=plan.window,
         ignore_windows_without_answer=side == "train" and plan.train.windows_without_answer == "ignore",
@@ -203,12 +212,12 @@ def _prepare_side(
 
 
 def _scorer(plan: Plan, records: Sequence[UnitRecord]) -> str:
-    """Return the scorer asked for, or the one that fits the data."""
+    """Return the scorer asked for, or the one that fits the validation data."""
     if plan.train.scorer != "auto":
         return plan.train.scorer
     if 2 * sum(record.korean for record in records) > sum(record.examples for record in records):
         return "korquad"
-    return "squad_v2" if plan.span.version_2_with_negative else "squad"
+    return "squad_v2" if any(record.unanswerable for record in records) else "squad"
 
 
 def _finish(plan: Plan, *, scorer: str, **counts: int) -> Result:
@@ -241,8 +250,8 @@ def summary(result: Result) -> str:
     if result.metrics:
         figures = result.metrics
         lines.append(
-            f"scores   exact match {figures['exact_match']:.2f}  F1 {figures['f1']:.2f}  by the {result.scorer} rule on "
-            f"{result.validation_questions:,} validation questions"
+            f"scores   exact match {figures['exact_match']:.2f}  F1 {figures['f1']:.2f}  by the {result.scorer} rule "
+            f"on {result.validation_questions:,} validation questions"
         )
     if result.rejects:
         lines.append(f"rejects  {result.rejects:,} rows in {storage.join(output, 'rejects')}")

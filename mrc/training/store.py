@@ -3,6 +3,8 @@
     <unit>.windows.arrow     one row per window, mapped into memory by the workers
     <unit>.examples.arrow    one row per example, where the unit is for validation
     <unit>.json              the record, written last: rows, examples, windows, rejects by reason
+
+A unit without its record was cut short, and is made again.
 """
 
 import tempfile
@@ -32,9 +34,7 @@ class LabelledWindows:
 
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> "LabelledWindows":
         """Return the windows at `indices`, shape (n,), in that order."""
-        return LabelledWindows(
-            self.windows.take(indices), self.start_positions[indices], self.end_positions[indices]
-        )
+        return LabelledWindows(self.windows.take(indices), self.start_positions[indices], self.end_positions[indices])
 
 
 def windows_to_table(labelled: LabelledWindows) -> pa.Table:

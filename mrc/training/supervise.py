@@ -14,7 +14,7 @@ import ray.train
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mrc.errors import RunError
+from mrc.errors import MrcError, RunError
 from mrc.training import checkpoints
 from mrc.training.loop import Assignment, train_loop
 from mrc.training.progress import Conductor, RunLog
@@ -47,13 +47,7 @@ def supervise(assignment: Assignment, *, use_gpu: bool) -> None:
         asked = False
         while True:
             running = not fit.finished.wait(_POLL_S)
-            rows, losses, error = ray.get(conductor.take.remote())
-            for row in rows:
-                log.write(row)
-            for loss in losses:
-                logger.warning(
-                    "a worker failed: %s; at most --max_failures times all go on from the last checkpoint", loss
-                )
+            error = _take(conductor, log)
             if stop.is_set() and not asked:
                 asked = True
                 logger.info("asked to stop: writing a checkpoint after the step that is running")
@@ -67,6 +61,16 @@ def supervise(assignment: Assignment, *, use_gpu: bool) -> None:
         failures = getattr(fit.error, "worker_failures", {})
         cause = _cause(next(iter(failures.values()), fit.error))
         raise RunError(f"training failed: {cause} (the workers' logs are in {_log_folder()})") from fit.error
+
+
+def _take(conductor: Any, log: RunLog) -> MrcError | None:
+    """Write down what the workers reported since the last call; return the error that one explained, if any."""
+    rows, losses, error = ray.get(conductor.take.remote())
+    for row in rows:
+        log.write(row)
+    for loss in losses:
+        logger.warning("a worker failed: %s; all go on from the last checkpoint, at most --max_failures times", loss)
+    return error  # type: ignore[no-any-return]
 
 
 class _Fit:
@@ -103,7 +107,7 @@ def _trainer(assignment: Assignment, scratch: str, *, use_gpu: bool) -> TorchTra
             name="mrc",
             storage_path=scratch,
             failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
-            callbacks=[_Losses(assignment.conductor)],
+            callbacks=[_Losses(assignment.conductor)],  # type: ignore[list-item]  # declared for Ray Tune's
         ),
     )
 
@@ -118,8 +122,8 @@ def _stop_signals() -> Iterator[threading.Event]:
         stop.set()
         signal.signal(signum, previous[signum])
 
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        previous[signum] = signal.signal(signum, handle)
+    for wanted in (signal.SIGTERM, signal.SIGINT):
+        previous[wanted] = signal.signal(wanted, handle)
     try:
         yield stop
     finally:
@@ -139,12 +143,15 @@ class _Losses(ray.train.UserCallback):
 
 
 def _cause(error: Exception) -> str:
-    """Return the line that says most: the last one of a worker's traceback, else the error's own last line."""
-    lines = str(error).strip().splitlines()
-    return lines[-1].strip() if lines else type(error).__name__
+    """Say in one line why a worker failed: what was raised, by type and message, or how its process ended."""
+    lines = str(error).strip().splitlines() or [""]
+    # Behind the facts of a dead process Ray gives general advice.
+    line = lines[-1].strip().partition(" Some common causes include")[0]
+    return line if lines[0].startswith("Traceback") else f"{type(error).__name__}: {line}"
 
 
 def _log_folder() -> str:
     """Return where Ray keeps the logs of this session's processes, on each node."""
     # The public API tells the session's name only, and it stands below a folder that the user may have moved.
-    return str(ray._private.worker.global_worker.node.get_logs_dir_path())
+    node: Any = ray._private.worker.global_worker.node
+    return str(node.get_logs_dir_path())

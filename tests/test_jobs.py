@@ -1,0 +1,408 @@
+"""The jobs as people meet them: help, recipes, and one clear line for every mistake."""
+
+import ast
+import contextlib
+import inspect
+import json
+import pathlib
+import re
+import runpy
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pytest
+
+from mrc import launch
+from mrc.errors import UsageError
+from mrc.launch import parse_configs, run_job
+from tests.processes import ROOT, Jobs, running_jobs, wait_until
+from tests.tiny import write_model
+
+# `jobs/demo.py` and its like have no flags.
+JOBS = sorted(path for path in (ROOT / "jobs").glob("*.py") if "parse_configs" in path.read_text(encoding="utf-8"))
+RECIPES = sorted((ROOT / "jobs").glob("*.yaml"))
+MISTAKE_S = 15.0
+MISTAKE_WITH_RAY_S = 30.0
+
+
+@dataclass
+class Outcome:
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+
+RunMain = Callable[..., Outcome]
+
+
+@pytest.fixture
+def run_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunMain:
+    """Run a job's main in this process, as `python jobs/<name>.py <flags>` does in its own."""
+
+    def run(job: pathlib.Path, *argv: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", [job.name, *argv])
+        began = time.monotonic()
+        with pytest.raises(SystemExit) as ended:
+            run_job(runpy.run_path(str(job))["main"])
+        captured = capsys.readouterr()
+        return Outcome(int(ended.value.code or 0), captured.out, captured.err, time.monotonic() - began)
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_model(tmp_path_factory.mktemp("tiny") / "bert")
+
+
+@pytest.fixture
+def jobs(tmp_path: pathlib.Path) -> Iterator[Jobs]:
+    with running_jobs(tmp_path / "logs") as started:
+        yield started
+
+
+def configs_of(job: pathlib.Path) -> list[type]:
+    """Return the config classes that a job reads its flags into."""
+    found: list[type] = []
+
+    def note(classes: list[type], *_: Any) -> None:
+        found.extend(classes)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "parse_configs", note)
+        main = runpy.run_path(str(job))["main"]
+        with contextlib.suppress(KeyboardInterrupt):
+            main()
+    assert found
+    return found
+
+
+def field_docstrings(cls: type) -> dict[str, str]:
+    """Return the text under each field of a dataclass."""
+    [body] = [node.body for node in ast.parse(inspect.getsource(cls)).body if isinstance(node, ast.ClassDef)]
+    return {
+        field.target.id: text.value.value
+        for field, text in zip(body, body[1:], strict=False)
+        if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name)
+        if isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant) and isinstance(text.value.value, str)
+    }
+
+
+def one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def assert_is_one_error(stderr: str, pattern: str) -> None:
+    lines = stderr.splitlines()
+    assert len(lines) == 1, stderr
+    assert re.match(f"error: .*{pattern}", lines[0]), stderr
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+def test_help_explains_every_flag(job: pathlib.Path, run_main: RunMain, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "10000")
+    outcome = run_main(job, "--help")
+    assert (outcome.code, outcome.stderr) == (0, "")
+    flags = {line.split()[0]: one_line(line) for line in outcome.stdout.splitlines() if line.startswith("  --")}
+    for cls in configs_of(job):
+        docstrings = field_docstrings(cls)
+        for field in fields(cls):
+            described = flags[f"--{field.name}"]
+            assert one_line(docstrings[field.name]) in described
+            default = "null" if field.default is None else str(field.default)
+            assert described.lower().endswith(f"default: {default})".lower())
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+def test_help_keeps_the_commands_of_the_description(job: pathlib.Path, run_main: RunMain) -> None:
+    shown = run_main(job, "--help").stdout
+    for line in str(ast.get_docstring(ast.parse(job.read_text(encoding="utf-8")))).splitlines():
+        assert line in shown.splitlines()
+    assert len(shown.split("options:")[0].splitlines()) < 15, "the usage repeats what the list of flags says"
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.name)
+def test_recipe_parses(recipe: pathlib.Path) -> None:
+    classes = configs_of(recipe.with_suffix(".py"))
+    configs = parse_configs(classes, "", ["--config", str(recipe)])
+    assert configs != parse_configs(classes, "", []), "a recipe that says nothing"
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
+def test_printed_config_reads_back(job: pathlib.Path, run_main: RunMain, tmp_path: pathlib.Path) -> None:
+    flags = ["--max_seq_length", "200", "--output", "elsewhere", "--n_best_size=7"]
+    printed = run_main(job, *flags, "--print_config")
+    assert printed.code == 0
+    path = tmp_path / "printed.yaml"
+    path.write_text(printed.stdout)
+    classes = configs_of(job)
+    assert parse_configs(classes, "", [f"--config={path}"]) == parse_configs(classes, "", flags)
+
+
+@pytest.mark.parametrize("order", ["config first", "config last"])
+def test_flags_win_over_the_config_file(order: str, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("max_seq_length: 200\ndoc_stride: 50\n")
+    config, flags = ["--config", str(path)], ["--max_seq_length", "300"]
+    classes = configs_of(ROOT / "jobs" / "train.py")
+    parsed = parse_configs(classes, "", config + flags if order == "config first" else flags + config)
+    window = next(part for part in parsed if hasattr(part, "doc_stride"))
+    assert (window.max_seq_length, window.doc_stride) == (300, 50)
+
+
+MISTAKES = {
+    "mistyped flag": (["--lerning_rate", "1e-5"], "--lerning_rate is no flag; did you mean --learning_rate"),
+    "hyphens": (["--learning-rate=1e-5"], "--learning-rate is no flag; did you mean --learning_rate"),
+    "beginning of a flag": (["--eval_step", "3"], "--eval_step is no flag; did you mean --eval_steps"),
+    "value without a flag": (["train.json"], "train.json"),
+    "flag without a value": (["--seed"], "--seed: expected one argument"),
+    "bad type": (["--learning_rate", "fast"], "--learning_rate fast: expected a number"),
+    "bad integer": (["--max_steps", "1.5"], "--max_steps 1.5: expected a whole number or null"),
+    "bad truth": (["--overwrite", "maybe"], "--overwrite maybe: expected true or false"),
+    "bad choice": (["--precision", "fp8"], "--precision fp8: expected one of auto, float32"),
+    "bad value": (["--learning_rate=-1"], "--learning_rate -1.0: must be above 0"),
+    "value of another flag's range": (["--doc_stride=384"], "--max_seq_length 384 .*lower --doc_stride"),
+    "no such config": (["--config", "nowhere.yaml"], "--config: .*nowhere.yaml"),
+    "model that is not there": (["--model", "nowhere/model"], "--model nowhere/model: .*hub"),
+}
+
+
+@pytest.mark.parametrize(("argv", "pattern"), MISTAKES.values(), ids=MISTAKES)
+def test_mistake_is_one_line(argv: list[str], pattern: str, run_main: RunMain) -> None:
+    outcome = run_main(ROOT / "jobs" / "train.py", *argv)
+    assert_is_one_error(outcome.stderr, pattern)
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert outcome.seconds < MISTAKE_S
+
+
+FILES = {
+    "bad key": (
+        "lerning_rate: 1e-5\n",
+        "lerning_rate in the file of --config is no flag; did you mean --learning_rate",
+    ),
+    "nested key": ("train:\n  seed: 1\n", "train.seed in the file of --config is no flag"),
+    "bad value": ("seed: soon\n", "--seed soon: expected a whole number"),
+    "no YAML": ("seed: [\n", "--config: .*line 2"),
+    "no mapping": ("some text\n", "--config: "),
+}
+
+
+@pytest.mark.parametrize(("text", "pattern"), FILES.values(), ids=FILES)
+def test_mistake_in_the_config_file_is_one_line(
+    text: str, pattern: str, run_main: RunMain, tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    outcome = run_main(ROOT / "jobs" / "train.py", f"--config={path}")
+    assert_is_one_error(outcome.stderr, pattern)
+    assert (outcome.code, outcome.stdout) == (2, "")
+
+
+DATA_MISTAKES = {
+    "missing file": (["--train_data", "nowhere/train.json"], "no file at nowhere/train.json"),
+    "data set of the hub": (["--train_data", "squad_kor_v1"], "'squad_kor_v1'.*HF_HUB_OFFLINE.*give a path"),
+    "unknown suffix": (["--train_data", "README.md"], "README.md: format not known"),
+    "missing validation file": (
+        ["--train_data=sample://train", "--validation_data=nowhere.parquet"],
+        "no file at nowhere.parquet",
+    ),
+}
+
+
+@pytest.mark.parametrize(("argv", "pattern"), DATA_MISTAKES.values(), ids=DATA_MISTAKES)
+def test_missing_data_is_one_line(argv: list[str], pattern: str, model: str, run_main: RunMain) -> None:
+    outcome = run_main(ROOT / "jobs" / "train.py", "--model", model, *argv)
+    assert_is_one_error(outcome.stderr, pattern)
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert outcome.seconds < MISTAKE_S
+
+
+def test_unexplained_error_keeps_its_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    def job() -> None:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(SystemExit) as ended:
+        run_job(job)
+    assert ended.value.code == 1
+    assert "Traceback" in (shown := capsys.readouterr().err)
+    assert "ZeroDivisionError: a bug" in shown
+
+
+def test_interruption_says_that_the_command_continues(capsys: pytest.CaptureFixture[str]) -> None:
+    def job() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as ended:
+        run_job(job)
+    assert ended.value.code == 1
+    assert_is_one_error(capsys.readouterr().err, "interrupted; the same command continues")
+
+
+def test_cluster_named_by_a_client_url_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "ray://head:10001")
+    with pytest.raises(UsageError, match="ray job submit"):
+        launch.start_ray()
+
+
+def test_mistyped_flag_in_a_real_process(jobs: Jobs) -> None:
+    job = jobs.train("--lerning_rate=1e-5")
+    assert job.wait() == 2
+    assert_is_one_error(job.stderr, "did you mean --learning_rate")
+    assert job.stdout == ""
+
+
+def small_run(model: str, output: pathlib.Path, **flags: object) -> list[str]:
+    """Return the flags of a run of a few seconds, without validation."""
+    values: dict[str, object] = {
+        "model": model,
+        "output": output,
+        "train_data": ROOT / "tests" / "absent.jsonl",
+        "max_seq_length": 64,
+        "doc_stride": 16,
+        "train_batch_size": 2,
+        "max_steps": 6,
+        "logging_steps": 1,
+        **flags,
+    }
+    return [f"--{name}={value}" for name, value in values.items()]
+
+
+@pytest.fixture(scope="module")
+def questions(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Forty questions as JSON Lines."""
+    rows = [
+        {"id": str(i), "question": "Who wrote the letter?", "context": f"Anna {i} wrote the letter in 1897."}
+        | {"answers": {"text": [f"Anna {i}"], "answer_start": [0]}}
+        for i in range(40)
+    ]
+    path = tmp_path_factory.mktemp("data") / "train.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+class TestWithRay:
+    """Real processes, each with a Ray cluster that no other test sees."""
+
+    def test_too_many_workers(self, model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path) -> None:
+        began = time.monotonic()
+        job = jobs.train(*small_run(model, tmp_path / "out", train_data=questions, num_workers=8))
+        assert job.wait() == 2
+        assert time.monotonic() - began < MISTAKE_WITH_RAY_S
+        assert_is_one_error(
+            job.stderr, r"--num_workers 8 of 0.5 CPU each .* need 5 CPUs and the cluster has 4: use fewer"
+        )
+        assert job.stdout == ""
+
+    def test_no_cluster_at_the_address(
+        self, model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path
+    ) -> None:
+        [port] = free_ports(1)
+        began = time.monotonic()
+        flags = small_run(model, tmp_path / "out", train_data=questions)
+        job = jobs.train(*flags, RAY_ADDRESS=f"127.0.0.1:{port}")
+        assert job.wait() == 2
+        assert time.monotonic() - began < MISTAKE_WITH_RAY_S
+        assert_is_one_error(job.stderr, f"RAY_ADDRESS 127.0.0.1:{port}: no Ray cluster")
+
+    def test_cause_of_a_failed_worker_is_told(
+        self, model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path
+    ) -> None:
+        torn = pathlib.Path(write_model(tmp_path / "torn"))
+        weights = (torn / "model.safetensors").read_bytes()
+        (torn / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+        job = jobs.train(*small_run(str(torn), tmp_path / "out", train_data=questions, max_failures=0))
+        assert job.wait() == 1
+        assert_is_one_error(job.stderr, "training failed: .*SafetensorError: .*incomplete")
+        logs = re.search(r"the workers' logs are in (\S+)\)$", job.stderr.strip())
+        assert logs
+        assert (pathlib.Path(logs[1]) / "train").is_dir()
+
+    def test_console_has_our_lines_only(
+        self, model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path
+    ) -> None:
+        """Also where Ray would tell that it made a token, as it does on a machine that never saw Ray."""
+        flags = small_run(model, tmp_path / "out", train_data=questions)
+        job = jobs.train(*flags, RAY_AUTH_MODE="", HOME=str(tmp_path))
+        assert job.wait() == 0, job.stderr
+        assert job.stderr == ""
+        ours = r"\d\d:\d\d:\d\d (windows of|train data:|no validation data|step )|(model|logs) "
+        assert not [line for line in job.stdout.splitlines() if not re.match(ours, line)]
+        assert re.search(r"step 6/6 .* loss [\d.]+ .* questions/s", job.stdout)
+        again = jobs.train(*flags)
+        assert again.wait() == 0
+        assert "this run is done" in again.stdout
+
+
+@contextlib.contextmanager
+def head_node(jobs: Jobs) -> Iterator[str]:
+    """Run a Ray head of 4 CPUs with its job server in processes of its own; give the URL to submit jobs to."""
+    port, dashboard, client, agent, agent_grpc, metrics = free_ports(6)
+    command = [
+        str(pathlib.Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=4",
+        "--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={jobs.ray_folder}", "--disable-usage-stats",
+        "--include-dashboard=true", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}",
+        f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
+        f"--metrics-export-port={metrics}", "--object-store-memory=200000000",
+    ]  # fmt: skip
+    head = jobs.start(command, RAY_ADDRESS="", RAY_JOB_STOP_WAIT_TIME_S="120")
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", agent), timeout=1).close()
+            socket.create_connection(("127.0.0.1", dashboard), timeout=1).close()
+            return True
+        return False
+
+    head.wait_for(answers, "the job server of the head node")
+    try:
+        yield f"http://127.0.0.1:{dashboard}"
+    finally:
+        head.kill_all()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ray_job_submit(model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path) -> None:
+    """Submitted jobs show their progress and end with their exit code; a stopped one leaves a checkpoint to go on from."""
+    ray_command = str(pathlib.Path(sys.executable).with_name("ray"))
+    output = tmp_path / "out"
+    train = [sys.executable, "jobs/train.py", *small_run(model, output, train_data=questions, max_steps=4000)]
+    with head_node(jobs) as url:
+        address = f"--address={url}"
+        submit = [ray_command, "job", "submit", address, "--working-dir", "."]
+        failing = jobs.start([*submit, "--", *train, "--lerning_rate=1e-5"])
+        stopped = jobs.start([*submit, "--submission-id=first", "--", *train, "--save_steps=1000000"])
+        assert failing.wait() != 0
+        assert "error: --lerning_rate is no flag" in failing.stdout
+        metrics = output / "logs" / "metrics.jsonl"
+        stopped.wait_for(
+            lambda: metrics.exists() and metrics.read_text().count("\n") >= 3, "some steps of the first job"
+        )
+        assert jobs.start([ray_command, "job", "stop", address, "first"]).wait() == 0
+        assert stopped.wait() != 0
+        assert re.search(r"step \d+/4,000 .* questions/s", stopped.stdout)
+        said = re.search(r"error: stopped after step ([\d,]+) with a checkpoint; the same command", stopped.stdout)
+        assert said, stopped.stdout
+        step = int(said[1].replace(",", ""))
+        assert (output / "checkpoints" / f"step-{step:08d}" / "state.json").exists()
+        continued = jobs.start([*submit, "--submission-id=second", "--", *train, "--save_steps=1000000"])
+        assert continued.wait() == 0, continued.stdout
+        assert f"continuing from the checkpoint of step {said[1]}" in continued.stdout
+        assert (output / "result.json").exists()
+        wait_until(lambda: "succeeded" in continued.stdout, "the status of the second job")

@@ -1,0 +1,234 @@
+"""Training that is killed: whatever dies, the same command goes on and ends with the weights of an undisturbed run."""
+
+import contextlib
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+from collections.abc import Iterator
+
+import pytest
+from safetensors.torch import load_file
+from torch.testing import assert_close
+
+from mrc import storage
+from mrc.training import checkpoints
+from mrc.training.checkpoints import TrainState
+from tests.processes import Job, Jobs, descendants, is_alive, running_jobs, wait_until
+from tests.tiny import write_model
+
+STEPS = 160
+SAVE_STEPS = 3
+VALIDATION_STEPS = 80
+# A run takes some 20 s, several times that where other work keeps the machine busy.
+pytestmark = pytest.mark.timeout(900)
+
+
+class Run:
+    """The output folder of one run, and the command for it."""
+
+    def __init__(self, model: str, output: pathlib.Path) -> None:
+        self.output = output
+        self._model = model
+
+    @property
+    def flags(self) -> list[str]:
+        values = {
+            "model": self._model,
+            "output": str(self.output),
+            "train_data": "sample://train?num_examples=40&language=en",
+            "validation_data": "sample://validation?num_examples=10&language=en",
+            "version_2_with_negative": "true",
+            "max_seq_length": 64,
+            "doc_stride": 16,
+            "train_batch_size": 4,
+            "learning_rate": 1e-3,
+            "max_steps": STEPS,
+            "eval_steps": VALIDATION_STEPS,
+            "save_steps": SAVE_STEPS,
+            "logging_steps": 1,
+        }
+        return [f"--{name}={value}" for name, value in values.items()]
+
+    @property
+    def committed(self) -> list[TrainState]:
+        """The whole checkpoints, oldest first; none where the worker is just deleting one."""
+        with contextlib.suppress(FileNotFoundError):
+            return [state for _, state in checkpoints.committed(str(self.output / "checkpoints"))]
+        return []
+
+    @property
+    def last_step(self) -> int:
+        return self.committed[-1].step if self.committed else 0
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        lines = (self.output / "logs" / "metrics.jsonl").read_text().splitlines()
+        return [row for row in map(json.loads, lines) if row["kind"] == "train"]
+
+    def is_in_the_middle(self) -> bool:
+        return 2 * SAVE_STEPS <= self.last_step < STEPS
+
+
+@pytest.fixture
+def jobs(tmp_path: pathlib.Path) -> Iterator[Jobs]:
+    with running_jobs(tmp_path / "logs") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny BERT with its dropout on, so that a lost state of random numbers shows in the weights."""
+    return write_model(tmp_path_factory.mktemp("tiny") / "bert")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(model: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    run = Run(model, folder / "out")
+    with running_jobs(folder / "logs") as started:
+        job = started.train(*run.flags)
+        assert job.wait() == 0, job.stderr
+    assert [row["step"] for row in run.rows] == list(range(1, STEPS + 1))
+    return run
+
+
+def assert_same_outcome(run: Run, undisturbed: Run) -> None:
+    """The model, the last checkpoint with its optimizer, the scores and the losses on the way are the same."""
+    last = f"checkpoints/step-{STEPS:08d}/model"
+    for folder in ("model", last):
+        expected = load_file(undisturbed.output / folder / "model.safetensors")
+        assert_close(load_file(run.output / folder / "model.safetensors"), expected, rtol=0, atol=1e-6)
+    expected_evaluations, evaluations = undisturbed.committed[-1].evaluations, run.committed[-1].evaluations
+    assert [row["step"] for row in evaluations] == [VALIDATION_STEPS, STEPS]
+    for name in ("exact_match", "f1", "loss"):
+        assert [row[name] for row in evaluations] == pytest.approx(
+            [row[name] for row in expected_evaluations], abs=1e-4
+        )
+    expected_losses = {row["step"]: row["loss"] for row in undisturbed.rows}
+    steps = [row["step"] for row in run.rows]
+    assert steps == sorted(set(steps)), "a step that was done again stands in metrics.jsonl twice"
+    assert [row["loss"] for row in run.rows] == pytest.approx([expected_losses[step] for step in steps], abs=1e-4)
+
+
+def assert_continued(job: Job, step: int) -> None:
+    assert f"continuing from the checkpoint of step {step}\n" in job.stdout
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+def test_killed_driver(model: str, undisturbed: Run, jobs: Jobs, tmp_path: pathlib.Path) -> None:
+    run = Run(model, tmp_path / "out")
+    job = jobs.train(*run.flags)
+    job.wait_for(run.is_in_the_middle, "a checkpoint in mid-epoch")
+    started = descendants(job.process.pid)
+    assert any("raylet" in command for command in started.values())
+    job.process.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+    wait_until(lambda: not any(map(is_alive, started)), "the end of the driver's Ray processes")
+    assert not (run.output / "result.json").exists()
+    last_step = run.last_step
+    # What a kill in the middle of writing a checkpoint leaves: the files without the marker, not all of them whole.
+    cut_short = run.output / "checkpoints" / f"step-{last_step + SAVE_STEPS:08d}"
+    shutil.copytree(run.output / "checkpoints" / f"step-{last_step:08d}", cut_short, dirs_exist_ok=True)
+    (cut_short / "state.json").unlink()
+    (cut_short / "trainer.pt").write_bytes(b"torn")
+    again = jobs.train(*run.flags)
+    assert again.wait() == 0, again.stderr
+    assert_continued(again, last_step)
+    assert_same_outcome(run, undisturbed)
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+def test_killed_worker(model: str, undisturbed: Run, jobs: Jobs, tmp_path: pathlib.Path) -> None:
+    run = Run(model, tmp_path / "out")
+    job = jobs.train(*run.flags)
+    job.wait_for(run.is_in_the_middle, "a checkpoint in mid-epoch")
+    worker = job.worker()
+    assert worker is not None
+    os.kill(worker, signal.SIGKILL)
+    assert job.wait() == 0, job.stderr
+    assert (
+        len(re.findall("a worker failed: .*worker process has died.*go on from the last checkpoint", job.stdout)) == 1
+    )
+    assert [row["step"] for row in run.rows] == list(range(1, STEPS + 1))
+    assert_same_outcome(run, undisturbed)
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+def test_terminated_driver(model: str, undisturbed: Run, jobs: Jobs, tmp_path: pathlib.Path) -> None:
+    run = Run(model, tmp_path / "out")
+    job = jobs.train(*run.flags)
+    job.wait_for(run.is_in_the_middle, "a checkpoint in mid-epoch")
+    job.process.send_signal(signal.SIGTERM)
+    assert job.wait() == 1
+    [line] = job.stderr.splitlines()
+    stopped = re.fullmatch(r"error: stopped after step (\d+) with a checkpoint; the same command continues .*", line)
+    assert stopped
+    assert int(stopped[1]) == run.last_step < STEPS
+    assert [row["step"] for row in run.rows] == list(range(1, run.last_step + 1))
+    again = jobs.train(*run.flags)
+    assert again.wait() == 0, again.stderr
+    assert_continued(again, int(stopped[1]))
+    assert [row["step"] for row in run.rows] == list(range(1, STEPS + 1))
+    assert_same_outcome(run, undisturbed)
+
+
+class Killed(BaseException):
+    """Ends a write as a kill would: nothing catches it."""
+
+
+@pytest.mark.parametrize("survived_writes", range(5))
+def test_checkpoint_cut_short_is_not_there(
+    survived_writes: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint of 4 files and a marker is killed before each of its writes, and once not at all."""
+    folder = str(tmp_path / "checkpoints")
+
+    def write(local: pathlib.Path) -> None:
+        for name in ("a", "b", "c", "d"):
+            (local / name).write_text(name)
+
+    checkpoints.save(folder, TrainState(step=3), write)
+    replace, left = os.replace, [survived_writes]
+
+    def dying_replace(source: str, target: str) -> None:
+        if not left[0]:
+            raise Killed
+        left[0] -= 1
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", dying_replace)
+    with pytest.raises(Killed):
+        checkpoints.save(folder, TrainState(step=6), write)
+    monkeypatch.setattr(os, "replace", replace)
+    assert [state.step for _, state in checkpoints.committed(folder)] == [3]
+    checkpoints.save(folder, TrainState(step=6), write)
+    checkpoints.keep_only(folder, {6})
+    [(url, state)] = checkpoints.committed(folder)
+    assert state == TrainState(step=6)
+    assert storage.list_folders(folder) == [url]
+
+
+def test_checkpoint_half_deleted_is_not_there(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = str(tmp_path / "checkpoints")
+    url = checkpoints.save(folder, TrainState(step=3), lambda local: _touch(local / "weights"))
+    remove = storage.remove
+
+    def dying_remove(target: str) -> None:
+        if target == url:
+            raise Killed
+        remove(target)
+
+    monkeypatch.setattr(storage, "remove", dying_remove)
+    with pytest.raises(Killed):
+        checkpoints.discard(url)
+    assert checkpoints.committed(folder) == []
+
+
+def _touch(path: pathlib.Path) -> None:
+    path.write_text("")
