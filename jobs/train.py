@@ -1,7 +1,7 @@
 """Fine-tune a reader for extractive question answering on a Ray cluster, and leave a Hugging Face model folder.
 
-    python jobs/train.py --config jobs/train.yaml --learning_rate 3e-5 --output out/korquad
-    ray job submit --working-dir . -- python jobs/train.py --config jobs/train.yaml --output s3://bucket/korquad
+python jobs/train.py --config jobs/train.yaml --learning_rate 3e-5 --output out/korquad
+ray job submit --working-dir . -- python jobs/train.py --config jobs/train.yaml --output s3://bucket/korquad
 """
 
 from mrc.launch import parse_configs, run_job, start_ray

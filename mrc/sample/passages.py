@@ -17,11 +17,11 @@ from mrc.examples import Answer
 from mrc.sample.grammar import Domain, Language, Relation, holes
 
 _LONG_SHARE = 0.05
-_SHORT_NUM_THINGS = (1, 2, 2, 3)
+_SHORT_NUM_THINGS = (1, 1, 2, 2)
 _LONG_NUM_THINGS = range(8, 13)
 _REPEAT_SHARE = 0.15  # of the values that another thing of the passage has as well
-_NAME_SHARE = 0.6  # of the statements that use the name of their thing
-_ASIDE_SHARE = 0.2  # of the statements that an aside follows
+_NAME_SHARE = 0.8  # of the statements that use the name of their thing
+_ASIDE_SHARE = 0.15  # of the statements that an aside follows
 _CONTRAST_SHARE = 0.4  # of the neighbours that one sentence compares
 
 
@@ -101,7 +101,7 @@ class _Writer:
     def _things(self, domain: Domain, names: Sequence[str]) -> dict[str, _Values]:
         """Choose what to tell of each thing: some of its domain's relations, and their values."""
         # A passage on one thing has to answer all its questions from that thing.
-        fewest = len(domain.relations) - 2 if len(names) == 1 else 4
+        fewest = len(domain.relations) - 2 if len(names) == 1 else 3
         things: dict[str, _Values] = {}
         for name in names:
             told = self.rng.sample(range(len(domain.relations)), self.rng.randint(fewest, fewest + 1))

