@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 import traceback
 import types
@@ -18,7 +19,7 @@ from typing import Any, Literal, NoReturn, Union, get_args, get_origin, get_type
 
 from jsonargparse import ArgumentError, ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
-from mrc.errors import MrcError, UsageError
+from mrc.errors import MrcError, RunError, UsageError
 
 _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
 
@@ -86,42 +87,57 @@ def start_ray() -> None:
     driver side by side.
 
     Raises:
-        UsageError: No cluster answers at RAY_ADDRESS.
+        UsageError: No cluster answers at RAY_ADDRESS, or it does not let us in.
+        RunError: A cluster could not be started, on a machine that is too busy for one.
     """
     # Ray's libraries tell their progress at INFO; a job tells its own.
     for name in ("ray.data", "ray.train", "ray.tune", "ray._private.authentication"):
         logging.getLogger(name).setLevel(logging.ERROR)
     import ray
 
-    address = os.environ.get("RAY_ADDRESS", "")
-    if "://" in address:
-        raise UsageError(
-            f"RAY_ADDRESS {address}: a job runs inside its cluster; use `ray job submit --address {address}`"
-        )
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
-    own: dict[str, Any] = {"num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": False}
+    if _cluster_address() is None:
+        options |= {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": False}
     try:
-        _connect(ray.init, options, own)
-    except (ConnectionError, ValueError, ray.exceptions.AuthenticationError) as error:
-        if address:
-            cause = str(error).strip().splitlines()[0]
-            raise UsageError(f"RAY_ADDRESS {address}: no Ray cluster takes us there ({cause})") from error
-        # What `ray start` left written is of a cluster that is gone.
-        ray.init(address="local", **own, **options)
+        ray.init(**options)
+    except (ConnectionError, ray.exceptions.AuthenticationError) as error:
+        raise UsageError(f"the Ray cluster does not take this job: {' '.join(str(error).split())}") from error
+    except Exception as error:  # Ray has no type for it
+        raise RunError(f"Ray did not start: {' '.join(str(error).split())}") from error
     # Ray's own handler ends the process without a word.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ray.data.DataContext.get_current().enable_progress_bars = False
 
 
-def _connect(init: Callable[..., Any], options: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-    """Start a cluster; where one runs already, which `ray.init` refuses to size, join that."""
-    # Not address="auto": it joins whatever Ray process it finds, such as the one of another job, and ends with it.
+def _cluster_address() -> str | None:
+    """Return host and port of the cluster to join, as `ray.init()` finds it; None where one is to be started.
+
+    Not address="auto": that joins whatever Ray process it finds, such as the one of another job, and ends with it.
+    """
+    from ray._private.services import canonicalize_bootstrap_address
+
+    named = os.environ.get("RAY_ADDRESS", "")
+    if "://" in named:
+        raise UsageError(f"RAY_ADDRESS {named}: a job runs inside its cluster; use `ray job submit --address {named}`")
     try:
-        init(**own, **options)
-    except ValueError as error:
-        if "existing cluster" not in str(error):
-            raise
-        init(**options)
+        address: str | None = canonicalize_bootstrap_address(None)  # type: ignore[arg-type]
+    except (ConnectionError, ValueError, OSError) as error:
+        raise UsageError(f"RAY_ADDRESS {named}: {error}") from error
+    # Ray itself tries for a minute, with a line on stderr every few seconds.
+    if address is None or _accepts_connections(address):
+        return address
+    if named:
+        raise UsageError(f"RAY_ADDRESS {named}: nothing answers there; correct it, or set RAY_ADDRESS=local")
+    return None  # What `ray start` wrote down is of a cluster that is gone.
+
+
+def _accepts_connections(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except OSError:
+        return False
+    return True
 
 
 class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -1,5 +1,6 @@
 """Fixtures that every test may use, and an environment that is the same on every machine."""
 
+import logging
 import os
 import pathlib
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ os.environ |= {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ADDRESS": "local",
+    # Else workers get a CPU only when nothing else on the machine wants it.
+    "RAY_worker_niceness": "0",
     # Workers import the package and the tests from the checkout, wherever pytest was started.
     "PYTHONPATH": str(pathlib.Path(__file__).resolve().parents[1]),
 }
@@ -46,7 +49,7 @@ def ray_cluster() -> Iterator[None]:
         object_store_memory=200 * 2**20,
         include_dashboard=False,
         log_to_driver=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
     )
     yield
     ray.shutdown()

@@ -45,7 +45,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Open:
         if family not in loaded:
             folder = write_model(tmp_path_factory.mktemp(family), family, seed=3)
             loaded[family] = load_model(folder), load_tokenizer(folder)
-        return Reader(*loaded[family], WINDOW, span or SpanConfig(), **{"precision": "float32", **options})
+        model, tokenizer = loaded[family]
+        return Reader(model, tokenizer, WINDOW, span or SpanConfig(), **{"precision": "float32", **options})
 
     return open_reader
 

@@ -23,7 +23,7 @@ STEPS = 160
 SAVE_STEPS = 3
 VALIDATION_STEPS = 80
 # A run takes some 20 s, several times that where other work keeps the machine busy.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 
 class Run:

@@ -1,4 +1,4 @@
-"""Whole runs on a real Ray cluster: they learn what a plain loop learns, on any number of workers, and leave it whole."""
+"""Whole runs on a real Ray cluster: they learn what a plain loop learns, on any number of workers, and report it."""
 
 import functools
 import json
@@ -75,8 +75,8 @@ class Run(NamedTuple):
         return AutoModelForQuestionAnswering.from_pretrained(f"{url}/model").state_dict()  # type: ignore[no-any-return]
 
 
-def train(config: TrainConfig, span: SpanConfig | None = None) -> Run:
-    return Run(config, run(plan(config, SourceConfig(), WINDOW, span or SpanConfig())))
+def train(config: TrainConfig, *, window: WindowConfig = WINDOW, span: SpanConfig | None = None) -> Run:
+    return Run(config, run(plan(config, SourceConfig(), window, span or SpanConfig())))
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +93,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.fixture(scope="module")
 def config(folder: pathlib.Path) -> functools.partial[TrainConfig]:
     """Return the config of all runs but for their differences."""
-    data = {"train_data": str(folder / "train.jsonl"), "validation_data": str(folder / "validation.jsonl")}
-    return functools.partial(TrainConfig, model=str(folder / "bert"), max_reject_share=0.2, **data, **SHARED)
+    places = {
+        "model": str(folder / "bert"),
+        "train_data": str(folder / "train.jsonl"),
+        "validation_data": str(folder / "validation.jsonl"),
+    }
+    return functools.partial(TrainConfig, **{"max_reject_share": 0.2, **places, **SHARED})
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +116,9 @@ def test_two_workers_and_small_batches_learn_what_one_worker_learns(
     two = train(config(output=str(folder / "two"), num_workers=2, max_batch_tokens=100))
     assert_same_weights(two.last_weights(), one.last_weights())
     for name in ("loss", "learning_rate"):
-        assert [row[name] for row in two.rows("train")] == pytest.approx([row[name] for row in one.rows("train")], rel=1e-4)
+        assert [row[name] for row in two.rows("train")] == pytest.approx(
+            [row[name] for row in one.rows("train")], rel=1e-4
+        )
     for ours, theirs in zip(two.rows("validation"), one.rows("validation"), strict=True):
         assert {name: ours[name] for name in ("exact_match", "f1", "total")} == {
             name: theirs[name] for name in ("exact_match", "f1", "total")
@@ -151,7 +157,7 @@ def plain_loop(config: TrainConfig) -> tuple[list[float], dict[str, torch.Tensor
         start, end = (logits.masked_fill(padding, -torch.inf) for logits in (outputs.start_logits, outputs.end_logits))
         cross_entropy = torch.nn.functional.cross_entropy
         loss = (cross_entropy(start, starts[windows]) + cross_entropy(end, ends[windows])) / 2
-        loss.backward()
+        torch.autograd.backward(loss)
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.max_grad_norm)
         optimizer.step()
         warmup.step()
@@ -161,7 +167,7 @@ def plain_loop(config: TrainConfig) -> tuple[list[float], dict[str, torch.Tensor
 
 
 def hugging_face_features(model: str) -> tuple[dict[str, torch.Tensor], torch.Tensor, torch.Tensor]:
-    """Return the tokenizer's own overflow windows of the good rows, with the labels of run_qa's prepare_train_features."""
+    """Return the tokenizer's own overflow windows of the good rows, with start and end tokens as run_qa labels them."""
     tokenizer = AutoTokenizer.from_pretrained(model)
     features = tokenizer(
         [row["question"] for row in GOOD],
@@ -175,7 +181,8 @@ def hugging_face_features(model: str) -> tuple[dict[str, torch.Tensor], torch.Te
     )
     labels = [run_qa_label(features, i, tokenizer.cls_token_id) for i in range(len(features["input_ids"]))]
     tensors = {name: torch.tensor(features[name]) for name in ("input_ids", "attention_mask", "token_type_ids")}
-    return tensors, *torch.tensor(labels).unbind(dim=1)
+    starts, ends = torch.tensor(labels).unbind(dim=1)
+    return tensors, starts, ends
 
 
 def run_qa_label(features: Any, i: int, cls_token_id: int) -> tuple[int, int]:
@@ -197,23 +204,29 @@ def run_qa_label(features: Any, i: int, cls_token_id: int) -> tuple[int, int]:
 
 def assert_same_weights(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> None:
     assert found.keys() == expected.keys()
-    for name, tensor in expected.items():
-        # A key's bias changes no attention: its gradient is rounding, which Adam makes steps of.
-        if not name.endswith("key.bias"):
-            torch.testing.assert_close(found[name], tensor, rtol=1e-3, atol=1e-4, msg=lambda text, name=name: f"{name}: {text}")
+    # Two that change no softmax: their gradients are rounding, of which Adam makes steps.
+    names = [name for name in expected if not name.endswith(("key.bias", "qa_outputs.bias"))]
+    ours, theirs = ({name: weights[name] for name in names} for weights in (found, expected))
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 def test_eight_questions_are_learned_by_heart_and_then_it_stops(
     config: functools.partial[TrainConfig], folder: pathlib.Path
 ) -> None:
-    few = write_jsonl(folder / "eight.jsonl", make_rows(8, seed=3))
-    changes = {"learning_rate": 5e-3, "num_train_epochs": 200.0, "eval_steps": 20, "early_stopping_patience": 2}
+    few = write_jsonl(folder / "eight.jsonl", make_rows(8, seed=3, most_others=1))
+    changes = {"learning_rate": 4e-3, "num_train_epochs": 160.0, "eval_steps": 20, "early_stopping_patience": 3}
+    # One window a question: the loss does not teach the windows of a context to agree.
     learned = train(
-        config(output=str(folder / "eight"), **{"train_data": few, "validation_data": few, "logging_steps": 20, **changes})
+        config(
+            output=str(folder / "eight"), **{"train_data": few, "validation_data": few, "logging_steps": 20, **changes}
+        ),
+        window=WindowConfig(max_seq_length=96, doc_stride=16),
     )
     validations = learned.rows("validation")
+    assert learned.result.train_windows == 8
     assert learned.result.metrics["f1"] == learned.result.metrics["exact_match"] == 100
-    assert learned.result.steps == learned.result.best_step + 40 == validations[-1]["step"] < validations[-1]["total_steps"]
+    assert learned.result.steps == learned.result.best_step + 60 == validations[-1]["step"]
+    assert validations[-1]["step"] < validations[-1]["total_steps"] == 160
     assert [row["step"] for row in validations if row["is_best"]][-1] == learned.result.best_step
 
 
@@ -274,7 +287,12 @@ def test_another_run_in_the_same_folder_is_refused_by_its_differences(
     one: Run, config: functools.partial[TrainConfig]
 ) -> None:
     with pytest.raises(UsageError, match=r"holds another run \(--doc_stride: 16 -> 8; --seed: 7 -> 8\)"):
-        plan(config(output=one.config.output, **{"seed": 8}), SourceConfig(), WindowConfig(max_seq_length=48, doc_stride=8), SpanConfig())
+        plan(
+            config(output=one.config.output, **{"seed": 8}),
+            SourceConfig(),
+            WindowConfig(max_seq_length=48, doc_stride=8),
+            SpanConfig(),
+        )
 
 
 # SQuAD 2.0 and T5
@@ -286,7 +304,7 @@ def test_a_t5_encoder_learns_with_a_tuned_null_threshold(
     paths = [write_jsonl(folder / f"null{seed}.jsonl", make_rows(18, seed=seed, unanswerable=True)) for seed in (4, 5)]
     data = {"model": str(folder / "t5"), "train_data": paths[0], "validation_data": paths[1]}
     span = SpanConfig(version_2_with_negative=True)
-    learned = train(config(output=str(folder / "t5-run"), num_workers=2, max_steps=12, **data), span)
+    learned = train(config(output=str(folder / "t5-run"), num_workers=2, max_steps=12, **data), span=span)
     threshold = learned.result.metrics["null_score_diff_threshold"]
     reader = mrc.Reader.from_pretrained(learned.result.model, precision="float32")
     assert reader.span == SpanConfig(version_2_with_negative=True, null_score_diff_threshold=threshold)
@@ -304,19 +322,12 @@ def test_a_t5_encoder_learns_with_a_tuned_null_threshold(
 def test_more_rejects_than_allowed_stop_a_run_before_it_trains(
     config: functools.partial[TrainConfig], tmp_path: pathlib.Path
 ) -> None:
-    with pytest.raises(RunError, match=r"^--train_data: 3 of 27 rows rejected \(.*\), more than --max_reject_share 0.1;"):
+    with pytest.raises(
+        RunError, match=r"^--train_data: 3 of 27 rows rejected \(.*\), more than --max_reject_share 0.1;"
+    ):
         train(config(output=str(tmp_path), max_reject_share=0.1))
     assert not (tmp_path / "checkpoints").exists()
     assert storage.list_files(str(tmp_path / "rejects"))
-
-
-def test_a_scorer_without_a_rule_for_no_answer_is_refused_before_it_trains(
-    config: functools.partial[TrainConfig], tmp_path: pathlib.Path
-) -> None:
-    data = write_jsonl(tmp_path / "data.jsonl", make_rows(6, seed=6, unanswerable=True))
-    with pytest.raises(UsageError, match=r"^--scorer squad has no rule for the 2 validation questions"):
-        train(config(output=str(tmp_path / "out"), validation_data=data, scorer="squad"))
-    assert not (tmp_path / "out" / "checkpoints").exists()
 
 
 def test_starting_over_deletes_what_a_run_wrote_and_nothing_else(
@@ -343,7 +354,9 @@ def held_out(rows: Sequence[dict[str, Any]], path: pathlib.Path, **changes: Any)
 def test_a_context_is_on_one_side_and_a_bad_row_is_rejected_once(tmp_path: pathlib.Path) -> None:
     rows = make_rows(12, seed=1)
     second = [{**row, "id": f"second {row['id']}"} for row in rows]
-    again = [{**row, "context": rows[i - 1]["context"], "answers": rows[i - 1]["answers"]} for i, row in enumerate(rows)]
+    again = [
+        {**row, "context": rows[i - 1]["context"], "answers": rows[i - 1]["answers"]} for i, row in enumerate(rows)
+    ]
     sides = held_out([*rows, *second, *bad_rows()[:2], *again], tmp_path / "data.jsonl")
     good = [[item for item in side if isinstance(item, Example)] for side in sides]
     contexts = [{example.context for example in side} for side in good]
@@ -378,7 +391,15 @@ def test_model_data_and_results_may_all_live_in_an_object_store(
         "validation_data": f"{s3_bucket}/data/validation.jsonl",
         "output": f"{s3_bucket}/out",
     }
-    flags = {**SHARED, **places, "max_steps": 6, "eval_steps": 3, "max_reject_share": 0.2, "max_seq_length": 48, "doc_stride": 16}
+    flags = {
+        **SHARED,
+        **places,
+        "max_steps": 6,
+        "eval_steps": 3,
+        "max_reject_share": 0.2,
+        "max_seq_length": 48,
+        "doc_stride": 16,
+    }
     (tmp_path / "train.yaml").write_text(yaml.safe_dump(flags))
     job = pathlib.Path(__file__).resolve().parents[1] / "jobs" / "train.py"
     command = [sys.executable, str(job), "--config", str(tmp_path / "train.yaml")]
@@ -386,7 +407,8 @@ def test_model_data_and_results_may_all_live_in_an_object_store(
     assert done.returncode == 0, done.stderr
     result = Result(**json.loads(storage.read_text(f"{s3_bucket}/out/result.json")))
     assert (result.steps, result.train_questions, result.rejects) == (6, 24, 3)
-    assert_scores(mrc.Reader.from_pretrained(result.model, precision="float32"), Run(TrainConfig(**{name: places[name] for name in ("train_data", "validation_data")}), result))
+    config = TrainConfig(train_data=places["train_data"], validation_data=places["validation_data"])
+    assert_scores(mrc.Reader.from_pretrained(result.model, precision="float32"), Run(config, result))
     names = {url.removeprefix(f"{s3_bucket}/out/").split("/")[0] for url in storage.list_files(f"{s3_bucket}/out")}
     assert names == {"config.yaml", "checkpoints", "logs", "model", "rejects", "result.json"}
     rows = storage.read_text(f"{s3_bucket}/out/logs/metrics.jsonl").splitlines()

@@ -91,7 +91,8 @@ def assert_equal(found: LabelledWindows, expected: LabelledWindows) -> None:
 def test_the_learning_rate_is_that_of_transformers(shape: dict[str, Any], num_windows: int) -> None:
     schedule = Schedule.of(TrainConfig(learning_rate=3e-4, **shape), num_windows)
     optimizer = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=3e-4)
-    theirs = transformers.get_linear_schedule_with_warmup(optimizer, schedule.warmup_steps, schedule.total_steps)
+    make: Any = transformers.get_linear_schedule_with_warmup
+    theirs = make(optimizer, schedule.warmup_steps, schedule.total_steps)
     for step in range(schedule.total_steps):
         assert schedule.learning_rate(step) == pytest.approx(theirs.get_last_lr()[0], rel=1e-9, abs=1e-15)
         optimizer.step()

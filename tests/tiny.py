@@ -9,6 +9,7 @@ import torch
 from transformers import (
     AlbertConfig,
     AutoModel,
+    AutoModelForSeq2SeqLM,
     BertConfig,
     DebertaConfig,
     DistilBertConfig,
@@ -19,7 +20,6 @@ from transformers import (
     PreTrainedTokenizerFast,
     RobertaConfig,
     T5Config,
-    T5ForConditionalGeneration,
     XLMRobertaConfig,
     XLNetConfig,
 )
@@ -100,7 +100,8 @@ def write_model(folder: pathlib.Path, family: str = "bert", *, seed: int = 0, **
     """
     config = config_of(family, **changes)
     torch.manual_seed(seed)
-    model = T5ForConditionalGeneration(config) if family == "t5" else AutoModel.from_config(config)
+    auto = AutoModelForSeq2SeqLM if family == "t5" else AutoModel
+    model = auto.from_config(config)  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
     tokenizer = copy.deepcopy(tokenizer_for(family))
     # It writes what it was made with, not what was set since.

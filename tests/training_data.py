@@ -19,15 +19,22 @@ FACTS = [
 ]
 
 
-def make_rows(count: int, *, seed: int, unanswerable: bool = False) -> list[dict[str, Any]]:
-    """Return rows, each with a context of its own of one to five sentences; every third has no answer where wanted."""
+def make_rows(count: int, *, seed: int, most_others: int = 4, unanswerable: bool = False) -> list[dict[str, Any]]:
+    """Return rows, each with a context of its own.
+
+    Args:
+        count: How many.
+        seed: Of the contexts.
+        most_others: Most sentences beside the one with the answer.
+        unanswerable: Whether every third row has no answer.
+    """
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(count):
         question, told, answer = FACTS[i % len(FACTS)]
         answerable = not unanswerable or i % 3 > 0
         others = [sentence for sentence in CORPUS if sentence != told]
-        sentences = [*rng.permutation(others)[: rng.integers(0, 5)], told if answerable else others[0]]
+        sentences = [*rng.permutation(others)[: rng.integers(0, most_others + 1)], told if answerable else others[0]]
         context = f"{i} {seed} " + " ".join(rng.permutation(sentences))
         starts = [context.index(answer)] if answerable else []
         answers = {"text": [answer] * len(starts), "answer_start": starts}

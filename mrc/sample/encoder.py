@@ -82,9 +82,11 @@ def build_model(tokenizer: "PreTrainedTokenizerFast", num_hidden_layers: int, se
     model = BertModel.from_pretrained(path, add_pooling_layer=False)
     rows = _rows_to_take(AutoTokenizer.from_pretrained(path), tokenizer, seed)
     embeddings = model.embeddings.word_embeddings.weight.detach()[rows].clone()
-    model.embeddings.word_embeddings = torch.nn.Embedding(*embeddings.shape, padding_idx=0, _weight=embeddings)
+    model.resize_token_embeddings(len(rows))
+    with torch.no_grad():
+        model.embeddings.word_embeddings.weight.copy_(embeddings)
     model.encoder.layer = model.encoder.layer[:num_hidden_layers]
-    model.config.vocab_size, model.config.num_hidden_layers = len(rows), num_hidden_layers
+    model.config.num_hidden_layers = num_hidden_layers
     return model
 
 

@@ -85,8 +85,8 @@ class TrainConfig:
     early_stopping_patience: int | None = None
     """Stop after this many validations without a better `metric_for_best_model`."""
     scorer: Literal["auto", "squad", "squad_v2", "korquad"] = "auto"
-    """Rule for EM and F1. `auto` is squad_v2 where some validation questions have no answer, else korquad where they
-    are mostly Korean, else squad_v2 in SQuAD 2.0 mode, else squad."""
+    """Rule for EM and F1. `auto` is korquad where the validation questions are mostly Korean, else squad_v2 where some
+    of them have no answer, else squad."""
     num_workers: int = 1
     """Data-parallel workers: one GPU each, or an equal part of a machine's CPU threads."""
     use_gpu: bool | None = None

@@ -9,7 +9,6 @@ changes what is learned.
 import contextlib
 import os
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,6 +38,7 @@ from mrc.training import checkpoints
 from mrc.training.checkpoints import TrainState
 from mrc.training.config import TrainConfig
 from mrc.training.feed import Feed, Step
+from mrc.training.meter import Meter
 from mrc.training.schedule import Schedule
 from mrc.training.store import WindowStore
 from mrc.training.validation import ValidationSet
@@ -119,7 +119,7 @@ class _Worker:
 
     def run(self) -> None:
         """Train from the step of the last checkpoint to the end, or until somebody asks to stop."""
-        meter = _Meter(self.device)
+        meter = Meter(self.device)
         if self.state.finished:
             return
         if self.config.eval_on_start and self.state.step == 0 and self.validation is not None:
@@ -165,7 +165,7 @@ class _Worker:
             return self.model.no_sync()
         return contextlib.nullcontext()
 
-    def _ends_after(self, done: int, meter: "_Meter") -> bool:
+    def _ends_after(self, done: int, meter: Meter) -> bool:
         """Validate and save where it is time to; return whether the run ends after `done` steps."""
         with meter.paused():
             evaluates = self.validation is not None and self.schedule.validates_after(done)
@@ -227,7 +227,7 @@ class _Worker:
         window, precision = self.assignment.window, self.config.precision
         return Reader(self.module, self.tokenizer, window, span, device=self.device, precision=precision)
 
-    def _report_progress(self, step: Step, meter: "_Meter") -> None:
+    def _report_progress(self, step: Step, meter: Meter) -> None:
         loss, windows_per_s = meter.read(self.world_size)
         left = self.schedule.total_steps - step.number - 1
         row = {
@@ -246,38 +246,6 @@ class _Worker:
     def _post(self, row: dict[str, Any]) -> None:
         if self.rank == 0:
             self.assignment.conductor.post.remote(row)
-
-
-class _Meter:
-    """Mean loss and speed since the last reading; pauses, for validation and checkpoints, do not count as time."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._loss = torch.zeros((), device=device)
-        self._steps = self._windows = 0
-        self._began = time.perf_counter()
-
-    def add(self, loss: torch.Tensor, step: Step) -> None:
-        """Count a step and this worker's part of its loss, without waiting for the device."""
-        self._loss += loss
-        self._steps += 1
-        self._windows += step.num_windows
-
-    def read(self, world_size: int) -> tuple[float, float]:
-        """Return mean loss of a step and windows per second over all workers, and begin anew; all ranks call it."""
-        if world_size > 1:
-            dist.all_reduce(self._loss)
-        loss, speed = float(self._loss) / self._steps, self._windows / (time.perf_counter() - self._began)
-        self._loss.zero_()
-        self._steps = self._windows = 0
-        self._began = time.perf_counter()
-        return loss, speed
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Leave the time of a block out."""
-        paused = time.perf_counter()
-        yield
-        self._began += time.perf_counter() - paused
 
 
 class _StopSignal:

@@ -104,8 +104,10 @@ def run(plan: Plan) -> Result:
         logger.info("this run is done: %s", plan.url("result.json"))
         return Result(**json.loads(storage.read_text(plan.url("result.json"))))
     use_gpu = check_cluster(plan.train, ray.cluster_resources())  # type: ignore[no-untyped-call]
-    if plan.train.overwrite:
+    # A run that came to no checkpoint has nothing to keep: a mistake in its flags is mended with other flags.
+    if plan.train.overwrite or _other_settings(plan.train.output, plan.config):
         _start_over(plan)
+    storage.write_text(plan.url("config.yaml"), yaml.safe_dump(plan.config, sort_keys=False, allow_unicode=True))
     if plan.data.holds_out:
         plan = replace(plan, data=hold_out(plan.data, plan.train))
     train, train_records = _prepare_side(plan, "train", plan.data.train, plan.data.train_source)
@@ -117,8 +119,6 @@ def run(plan: Plan) -> Result:
     questions = sum(record.examples for record in train_records)
     windows = sum(record.windows for record in train_records)
     scorer = _scorer(plan, validation_records)
-    # From here on the folder belongs to this config; before, a mistake in the data may be mended with other flags.
-    storage.write_text(plan.url("config.yaml"), yaml.safe_dump(plan.config, sort_keys=False, allow_unicode=True))
     supervise(
         Assignment(
             train=plan.train,
@@ -167,16 +167,22 @@ def check_cluster(config: TrainConfig, resources: dict[str, float]) -> bool:
 
 
 def _check_folder(config: TrainConfig, wanted: dict[str, Any]) -> None:
-    """Refuse an output folder that holds another run, unless told to start over."""
-    url = storage.join(config.output, "config.yaml")
-    if not config.overwrite and storage.exists(url):
-        # Through YAML and back, so that a tuple and a list are the same.
-        other = differences(yaml.safe_load(storage.read_text(url)), yaml.safe_load(yaml.safe_dump(wanted)))
-        if other:
-            raise UsageError(
-                f"--output {config.output} holds another run ({'; '.join(other)}): choose another folder, or start "
-                "over with --overwrite true"
-            )
+    """Refuse an output folder that holds what another run has learned, unless told to start over."""
+    other = _other_settings(config.output, wanted)
+    if other and not config.overwrite and checkpoints.committed(storage.join(config.output, "checkpoints")):
+        raise UsageError(
+            f"--output {config.output} holds another run ({'; '.join(other)}): choose another folder, or start "
+            "over with --overwrite true"
+        )
+
+
+def _other_settings(output: str, wanted: dict[str, Any]) -> list[str]:
+    """Return what is set otherwise in the run that an output folder holds; nothing where it holds none."""
+    url = storage.join(output, "config.yaml")
+    if not storage.exists(url):
+        return []
+    # Through YAML and back, so that a tuple and a list are the same.
+    return differences(yaml.safe_load(storage.read_text(url)), yaml.safe_load(yaml.safe_dump(wanted)))
 
 
 def _start_over(plan: Plan) -> None:
