@@ -19,7 +19,7 @@ from mrc.sample.grammar import Domain, Language, Relation, holes
 _LONG_SHARE = 0.05
 _SHORT_NUM_THINGS = (1, 1, 2, 2)
 _LONG_NUM_THINGS = range(8, 13)
-_REPEAT_SHARE = 0.15  # of the values that another thing of the passage has as well
+_REPEAT_SHARE = 0.3  # of the values that another thing of the passage has as well
 _NAME_SHARE = 0.8  # of the statements that use the name of their thing
 _ASIDE_SHARE = 0.15  # of the statements that an aside follows
 _CONTRAST_SHARE = 0.4  # of the neighbours that one sentence compares
