@@ -19,7 +19,6 @@ from typing import Any
 
 from mrc.launch import run_job, start_ray
 
-
 RECIPES: dict[str, dict[str, Any]] = {
     "korquad": {"scorer": "korquad", "num_train_epochs": 1.6, "learning_rate": 1e-4, "eval_steps": 10_000},
     "xquad": {
@@ -75,8 +74,8 @@ def measure(name: str, model: str, data: Path, output: str, scratch: str) -> str
             "",
             *lines,
             "",
-            f"{windows_per_s:.2f} windows/s in training; {minutes:.1f} minutes in all, with validation, windows and the "
-            f"start of the workers; {os.cpu_count()} cores",
+            f"{windows_per_s:.2f} windows/s in training; {minutes:.1f} minutes in all, with validation and start-up; "
+            f"{os.cpu_count()} cores",
         ]
     )
 

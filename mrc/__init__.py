@@ -1,9 +1,9 @@
 """Extractive question answering at scale: fine-tune a reader on Ray, answer millions of questions, score them.
 
-    import mrc
+import mrc
 
-    reader = mrc.Reader.from_pretrained("out/model")
-    [prediction] = reader.answer([mrc.Example(id="1", question="Who wrote it?", context="Ada wrote it in 1843.")])
+reader = mrc.Reader.from_pretrained("out/model")
+[prediction] = reader.answer([mrc.Example(id="1", question="Who wrote it?", context="Ada wrote it in 1843.")])
 """
 
 from typing import TYPE_CHECKING, Any

@@ -61,7 +61,7 @@ def test_shares_of_the_workers_are_the_step(size: int, world_size: int) -> None:
 @given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=7), max_size=6), st.sampled_from(["left", "right"]))
 def test_padding_keeps_the_rows_and_agrees_with_the_mask(rows: list[list[int]], side: str) -> None:
     lengths = np.array([len(row) for row in rows], dtype=np.int64)
-    padded = pad(np.array(sum(rows, []), dtype=np.int64), lengths, fill=0, side=side)
+    padded = pad(np.array([token for row in rows for token in row], dtype=np.int64), lengths, fill=0, side=side)
     mask = token_mask(lengths, side)
     assert padded.shape == mask.shape
     assert [line[keep].tolist() for line, keep in zip(padded, mask, strict=True)] == rows
