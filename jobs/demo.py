@@ -15,6 +15,7 @@ from mrc.launch import run_job
 from mrc.sample import LanguageCode
 
 RECIPE = Path(__file__).with_suffix(".yaml")
+ENCODER = "demo/encoder"
 SCORERS = {"ko": "korquad", "en": "squad_v2"}
 LANGUAGES: dict[LanguageCode, str] = {"ko": "Korean", "en": "English"}
 NUM_QUESTIONS = 500
@@ -31,10 +32,11 @@ def main() -> None:
     from mrc.training import TrainConfig, plan, run, summary
     from mrc.windows import WindowConfig
 
-    encoder = Path("demo/encoder")
-    save_encoder(encoder)
-    argv = ["--config", str(RECIPE), "--model", str(encoder), *sys.argv[1:]]
-    planned = plan(*parse_configs([TrainConfig, SourceConfig, WindowConfig, SpanConfig], str(__doc__), argv))
+    argv = ["--config", str(RECIPE), *sys.argv[1:]]
+    configs = parse_configs([TrainConfig, SourceConfig, WindowConfig, SpanConfig], str(__doc__), argv)
+    if configs[0].model == ENCODER:
+        save_encoder(ENCODER)
+    planned = plan(*configs)
     start_ray()
     result = run(planned)
     print(summary(result))
