@@ -63,6 +63,8 @@ def run_job(job: Callable[[], None]) -> NoReturn:
     """Run a job and end the process with its exit code; an error that mrc explains is one line on stderr."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
     logging.getLogger("mrc").setLevel(logging.INFO)
+    # Read when these libraries are imported, which a job does after this.
+    os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"} | os.environ
     try:
         job()
         code = 0

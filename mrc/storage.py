@@ -242,6 +242,18 @@ def local_path(url: str) -> str:
     return resolve(url)[1]
 
 
+def absolute(location: str, *, new: bool = False) -> str:
+    """Return a local path as an absolute one, which means the same in every process; a URL, or a name, as it is.
+
+    Args:
+        location: A path, a URL, or the name of something on a hub.
+        new: Whether it is a path although nothing is there yet.
+    """
+    if "://" in location or not (new or os.path.exists(os.path.expanduser(location))):
+        return location
+    return local_path(os.path.expanduser(location))
+
+
 def list_folders(url: str) -> list[str]:
     """Return the folders directly below a location, sorted; none where nothing is there."""
     filesystem, path = resolve(url)

@@ -206,3 +206,12 @@ def test_trees_come_back_as_uploaded(folder: str, tmp_path: pathlib.Path) -> Non
 def test_join_uses_single_slashes() -> None:
     assert storage.join("s3://bucket/a/", "b", "c.txt") == "s3://bucket/a/b/c.txt"
     assert storage.join("out", "b") == "out/b"
+
+
+def test_absolute_locations_mean_the_same_everywhere(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").mkdir()
+    assert storage.absolute("here") == str(tmp_path / "here")
+    assert storage.absolute("bert-base-cased") == "bert-base-cased"
+    assert storage.absolute("bert-base-cased", new=True) == str(tmp_path / "bert-base-cased")
+    assert storage.absolute("s3://bucket/model", new=True) == "s3://bucket/model"

@@ -148,6 +148,7 @@ def test_differences_name_what_makes_another_run_and_nothing_else() -> None:
         "max_batch_tokens": 1,
         "logging_steps": 1,
         "save_steps": 1,
+        "save_minutes": 1.0,
         "overwrite": True,
     }
     assert differences(old, {**old, **same}) == []

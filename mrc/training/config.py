@@ -9,7 +9,7 @@ from mrc.errors import UsageError
 _MAY_CHANGE = frozenset(
     {
         "output", "overwrite", "num_workers", "use_gpu", "cpus_per_worker", "max_failures", "wait_for_nodes",
-        "max_batch_tokens", "logging_steps", "save_steps",
+        "max_batch_tokens", "logging_steps", "save_steps", "save_minutes",
     }
 )  # fmt: skip
 
@@ -75,9 +75,11 @@ class TrainConfig:
     """Validate every so many optimizer steps. Default: at the end of each epoch. The last step always validates."""
     eval_on_start: bool = False
     """Validate before the first step, too, to see what training adds."""
-    save_steps: int = 500
-    """Write a checkpoint every so many optimizer steps; each validation writes one too. At most this much work is lost
-    when a worker, a node or the driver dies."""
+    save_minutes: float = 10.0
+    """Write a checkpoint where the last one is this old, in minutes; each validation writes one, too. At most this much
+    work is lost when a worker, a node or the driver dies."""
+    save_steps: int | None = None
+    """Write a checkpoint every so many optimizer steps as well."""
     logging_steps: int = 50
     """Report progress every so many optimizer steps."""
     metric_for_best_model: Literal["f1", "exact_match", "loss"] = "f1"
@@ -101,12 +103,19 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that no run can use. Raises UsageError naming the flag."""
-        for name in ("train_batch_size", "max_batch_tokens", "save_steps", "logging_steps", "num_workers"):
+        for name in ("train_batch_size", "max_batch_tokens", "logging_steps", "num_workers"):
             _check(name, getattr(self, name), getattr(self, name) >= 1, "at least 1")
-        for name in ("max_steps", "eval_steps", "max_train_samples", "max_eval_samples", "early_stopping_patience"):
+        for name in (
+            "max_steps",
+            "eval_steps",
+            "save_steps",
+            "max_train_samples",
+            "max_eval_samples",
+            "early_stopping_patience",
+        ):
             value = getattr(self, name)
             _check(name, value, value is None or value >= 1, "at least 1, or leave it out")
-        for name in ("learning_rate", "num_train_epochs", "max_grad_norm", "cpus_per_worker"):
+        for name in ("learning_rate", "num_train_epochs", "max_grad_norm", "cpus_per_worker", "save_minutes"):
             _check(name, getattr(self, name), getattr(self, name) > 0, "above 0")
         for name in ("warmup_ratio", "max_reject_share"):
             _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "a share from 0 to 1")

@@ -40,6 +40,7 @@ from mrc.training.config import TrainConfig
 from mrc.training.feed import Feed, Step
 from mrc.training.meter import Meter
 from mrc.training.schedule import Schedule
+from mrc.training.signals import Signals
 from mrc.training.store import WindowStore
 from mrc.training.validation import ValidationSet
 from mrc.windows import WindowConfig
@@ -95,7 +96,7 @@ class _Worker:
         collator = Collator(self.module, self.tokenizer, self.device)
         self.feed = Feed(store, self.schedule, collator, rank=self.rank, world_size=self.world_size)
         self.validation = ValidationSet.load(assignment.validation_units, self.rank, self.world_size)
-        self.stop = _StopSignal(assignment.conductor, self.rank, self.world_size)
+        self.signals = Signals(assignment.conductor, self.rank, self.world_size, self.config.save_minutes)
 
     def _load(self, checkpoint: str | None) -> None:
         """Build tokenizer, model, optimizer and scaler: fresh, or as a checkpoint has them."""
@@ -172,9 +173,12 @@ class _Worker:
             if evaluates:
                 self._validate(done)
             finished = done == self.schedule.total_steps or (evaluates and self._out_of_patience())
-            ends = finished or self.stop.asked()
-            if evaluates or ends or done % self.config.save_steps == 0:
+            stop, save = self.signals.read()
+            ends = finished or stop
+            save = save or bool(self.config.save_steps and done % self.config.save_steps == 0)
+            if evaluates or ends or save:
                 self._save(done, finished=finished)
+                self.signals.saved()
         return ends
 
     def _validate(self, done: int) -> None:
@@ -246,24 +250,6 @@ class _Worker:
     def _post(self, row: dict[str, Any]) -> None:
         if self.rank == 0:
             self.assignment.conductor.post.remote(row)
-
-
-class _StopSignal:
-    """The wish to stop, which rank 0 hears from the driver and all ranks obey after the same step."""
-
-    def __init__(self, conductor: Any, rank: int, world_size: int) -> None:
-        self._conductor, self._rank, self._world_size = conductor, rank, world_size
-        self._answer = conductor.stop_asked.remote()
-
-    def asked(self) -> bool:
-        """Tell whether to stop after this step; every rank calls it after every step and none waits for the driver."""
-        flag = torch.zeros(1, dtype=torch.int32)
-        if self._rank == 0 and ray.wait([self._answer], timeout=0)[0]:
-            flag[0] = int(ray.get(self._answer))
-            self._answer = self._conductor.stop_asked.remote()
-        if self._world_size > 1:
-            dist.broadcast(flag, src=0)  # over gloo, on the CPU: a GPU is not waited for
-        return bool(flag.item())
 
 
 def _optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:

@@ -84,6 +84,8 @@ def plan(train: TrainConfig, source: SourceConfig, window: WindowConfig, span: S
     Raises:
         UsageError: Says what to change.
     """
+    # Tasks and workers have other working directories than the driver.
+    train = replace(train, model=storage.absolute(train.model), output=storage.absolute(train.output, new=True))
     _check_folder(train, resolved(train, source, window, span))
     with storage.local_copy(train.model) as model:
         load_config(model)
