@@ -328,6 +328,9 @@ def test_more_rejects_than_allowed_stop_a_run_before_it_trains(
         train(config(output=str(tmp_path), max_reject_share=0.1))
     assert not (tmp_path / "checkpoints").exists()
     assert storage.list_files(str(tmp_path / "rejects"))
+    # Nothing was learned yet, so the mistake may be mended in the same folder.
+    other = config(output=str(tmp_path), seed=8)
+    assert plan(other, SourceConfig(), WindowConfig(max_seq_length=40, doc_stride=8), SpanConfig()).train.seed == 8
 
 
 def test_starting_over_deletes_what_a_run_wrote_and_nothing_else(
@@ -337,7 +340,7 @@ def test_starting_over_deletes_what_a_run_wrote_and_nothing_else(
         storage.write_text(str(tmp_path / name), "{}")
     with pytest.raises(RunError, match="--max_reject_share"):
         train(config(output=str(tmp_path), max_reject_share=0.1, overwrite=True))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "rejects", "windows"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["config.yaml", "notes", "rejects", "windows"]
 
 
 # Holding out
