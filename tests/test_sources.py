@@ -324,3 +324,9 @@ def test_covidqas_wrong_offsets_are_reported(real_data: pathlib.Path) -> None:
     reasons = [reject.reason for reject in rejects]
     assert (reasons.count("answer_not_at_offset"), reasons.count("answer_offset_in_bytes")) == (230, 4)
     assert sum(" stands 1 character(s) before " in reject.detail for reject in rejects) == 192
+
+
+def test_samples_and_files_may_be_named_together(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "a.jsonl").write_text("{}\n")
+    names = f"sample://train?num_examples=3&language=ko,sample://train?num_examples=2&language=en,{tmp_path}/a.jsonl"
+    assert [unit.format for unit in plan_units(names, SourceConfig())] == ["sample", "sample", "jsonl"]

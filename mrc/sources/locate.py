@@ -62,7 +62,8 @@ def _listed(locations: str | Sequence[str]) -> Sequence[str]:
 
 
 def _split_commas(location: str) -> list[str]:
-    if "," not in location or storage.exists(location):
+    is_file = not location.startswith(("sample://", "dataset://")) and storage.exists(location)
+    if "," not in location or is_file:
         return [location]
     return [name for part in location.split(",") if (name := part.strip())]
 
