@@ -27,13 +27,10 @@ def main() -> None:
     from mrc.reader import Reader
     from mrc.sample import iter_examples
     from mrc.sample.encoder import save_encoder
-    from mrc.sources import SourceConfig
-    from mrc.spans import SpanConfig
-    from mrc.training import TrainConfig, plan, run, summary
-    from mrc.windows import WindowConfig
+    from mrc.training import CONFIGS, plan, run, summary
 
     argv = ["--config", str(RECIPE), *sys.argv[1:]]
-    configs = parse_configs([TrainConfig, SourceConfig, WindowConfig, SpanConfig], str(__doc__), argv)
+    configs = parse_configs(CONFIGS, str(__doc__), argv)
     if configs[0].model == ENCODER:
         save_encoder(ENCODER)
     planned = plan(*configs)

@@ -9,12 +9,9 @@ from mrc.launch import parse_configs, run_job, start_ray
 
 def main() -> None:
     """Read the config, check it, train, and say where everything is."""
-    from mrc.sources import SourceConfig
-    from mrc.spans import SpanConfig
-    from mrc.training import TrainConfig, plan, run, summary
-    from mrc.windows import WindowConfig
+    from mrc.training import CONFIGS, plan, run, summary
 
-    planned = plan(*parse_configs([TrainConfig, SourceConfig, WindowConfig, SpanConfig], str(__doc__)))
+    planned = plan(*parse_configs(CONFIGS, str(__doc__)))
     start_ray()
     print(summary(run(planned)))
 

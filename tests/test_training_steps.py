@@ -154,7 +154,7 @@ def test_windows_come_back_from_their_files_as_they_were(family: str, seed: int,
     for url, part in zip(urls, parts, strict=True):
         write_arrow(url, windows_to_table(part))
         assert_equal(windows_from_table(read_arrow(url)), part)
-    store, whole = WindowStore(urls, ignored=IGNORED), concatenate(parts)
+    store, whole = WindowStore(urls), concatenate(parts)
     assert store.lengths.tolist() == whole.windows.lengths.tolist()
     assert store.is_labelled.tolist() == (whole.start_positions != IGNORED).tolist()
     chosen = data.draw(st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=10, unique=True))
@@ -194,7 +194,7 @@ def prepared(family: str) -> tuple[WindowStore, Collator]:
     url = storage.join(memory_url(), "w.arrow")
     write_arrow(url, windows_to_table(labelled_windows(family)))
     model = AutoModel.from_config(config_of(family))  # type: ignore[no-untyped-call]
-    return WindowStore([url], ignored=IGNORED), Collator(model, tokenizer_for(family), CPU)
+    return WindowStore([url]), Collator(model, tokenizer_for(family), CPU)
 
 
 def feed_of(family: str, config: TrainConfig, *, rank: int = 0, world_size: int = 1) -> Feed:

@@ -20,6 +20,6 @@ Data passes through them in about this order, and imports point upwards.
 """
 
 from mrc.training.config import TrainConfig
-from mrc.training.run import Plan, Result, plan, run, summary
+from mrc.training.run import CONFIGS, Plan, Result, plan, run, summary
 
-__all__ = ["Plan", "Result", "TrainConfig", "plan", "run", "summary"]
+__all__ = ["CONFIGS", "Plan", "Result", "TrainConfig", "plan", "run", "summary"]

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from mrc.batching import Indices, first_token, token_budget_batches, worker_share
+from mrc.batching import Indices, token_budget_batches, worker_share
 from mrc.models import IGNORED, Collator
 from mrc.training.schedule import Schedule
 from mrc.training.store import LabelledWindows, WindowStore
@@ -63,15 +63,8 @@ class Feed:
         )
 
     def _batch(self, labelled: LabelledWindows) -> dict[str, torch.Tensor]:
-        inputs = self._collator.inputs(labelled.windows)
-        shift = first_token(labelled.windows.lengths, self._collator.padding_side)
-        for name, positions in [
-            ("start_positions", labelled.start_positions),
-            ("end_positions", labelled.end_positions),
-        ]:
-            shifted = torch.from_numpy(positions + shift)
-            inputs[name] = shifted.masked_fill_(torch.from_numpy(positions == IGNORED), IGNORED)
-        return self._collator.to_device(inputs)
+        labels = labelled.padded_positions(self._collator.padding_side)
+        return self._collator.to_device({**self._collator.inputs(labelled.windows), **labels})
 
     def _nothing(self, windows: Indices) -> dict[str, torch.Tensor]:
         """A worker without a share still takes part in the exchange of gradients, with a loss of 0."""

@@ -22,7 +22,6 @@ from torch.nn.parallel import DistributedDataParallel
 from mrc import storage
 from mrc.errors import MrcError
 from mrc.models import (
-    IGNORED,
     Collator,
     autocast,
     check_fits,
@@ -91,7 +90,7 @@ class _Worker:
         found = checkpoints.committed(assignment.checkpoints)
         self.state = found[-1][1] if found else TrainState(step=0)
         self._load(found[-1][0] if found else None)
-        store = WindowStore(assignment.train_windows, ignored=IGNORED)
+        store = WindowStore(assignment.train_windows)
         self.schedule = Schedule.of(self.config, len(store.lengths))
         collator = Collator(self.module, self.tokenizer, self.device)
         self.feed = Feed(store, self.schedule, collator, rank=self.rank, world_size=self.world_size)

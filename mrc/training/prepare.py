@@ -118,7 +118,8 @@ def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:
         rejects.append(reject_row(unit.source, row, asdict(example), example.id, RowError(reason, detail)))
     examples, windows = _without(windows, [example for _, example in read], {item.example for item in rejections})
     write_arrow(preparation.url(unit, "windows.arrow"), windows_to_table(_labelled(windows, examples, preparation)))
-    write_arrow(preparation.url(unit, "examples.arrow"), examples_to_table(examples))
+    if preparation.side == "validation":
+        write_arrow(preparation.url(unit, "examples.arrow"), examples_to_table(examples))
     if rejects:
         name = f"{preparation.side}-{unit.name}.parquet"
         storage.write_table(storage.join(preparation.rejects_folder, name), rejects_to_table(rejects))

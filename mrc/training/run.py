@@ -37,6 +37,9 @@ from mrc.windows import WindowConfig
 
 logger = logging.getLogger("mrc")
 
+CONFIGS = (TrainConfig, SourceConfig, WindowConfig, SpanConfig)
+"""What a training job reads its flags into; `plan` takes one of each, in this order."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:

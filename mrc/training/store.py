@@ -16,8 +16,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import torch
 
 from mrc import storage
+from mrc.batching import first_token
+from mrc.models import IGNORED
 from mrc.windows import Windows
 
 
@@ -35,6 +38,17 @@ class LabelledWindows:
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> "LabelledWindows":
         """Return the windows at `indices`, shape (n,), in that order."""
         return LabelledWindows(self.windows.take(indices), self.start_positions[indices], self.end_positions[indices])
+
+    def padded_positions(self, padding_side: str) -> dict[str, torch.Tensor]:
+        """Return `start_positions` and `end_positions` as tokens of the padded rows of these windows as one batch.
+
+        Each is of shape (num_windows,), int64; IGNORED stays what it is.
+        """
+        shift = first_token(self.windows.lengths, padding_side)
+        return {
+            name: torch.from_numpy(np.where(positions == IGNORED, IGNORED, positions + shift))
+            for name, positions in [("start_positions", self.start_positions), ("end_positions", self.end_positions)]
+        }
 
 
 def windows_to_table(labelled: LabelledWindows) -> pa.Table:
@@ -115,12 +129,12 @@ class WindowStore:
         is_labelled: Shape (num_windows,), False where the loss leaves the window out.
     """
 
-    def __init__(self, urls: Sequence[str], *, ignored: int) -> None:
-        """Map the files at `urls`; `ignored` is the position that the loss leaves out."""
+    def __init__(self, urls: Sequence[str]) -> None:
+        """Map the files at `urls`."""
         self._parts = [windows_from_table(read_arrow(url)) for url in urls]
         self._first = np.concatenate([[0], np.cumsum([len(part) for part in self._parts])])
         self.lengths = np.concatenate([part.windows.lengths for part in self._parts])
-        self.is_labelled = np.concatenate([part.start_positions != ignored for part in self._parts])
+        self.is_labelled = np.concatenate([part.start_positions != IGNORED for part in self._parts])
 
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> LabelledWindows:
         """Return the windows at `indices`, shape (n,), grouped by file and else in that order."""

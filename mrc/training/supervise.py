@@ -5,7 +5,7 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -42,11 +42,14 @@ def supervise(assignment: Assignment, *, use_gpu: bool) -> None:
     resumed_step = found[-1][1].step if found else 0
     if resumed_step:
         logger.info("continuing from the checkpoint of step %s", f"{resumed_step:,}")
-    log = RunLog(assignment.train.output, resumed_step=resumed_step)
     # On the driver's node, so that the loss of another one does not take it along.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     conductor: Any = Conductor.options(scheduling_strategy=here).remote()
-    with tempfile.TemporaryDirectory(prefix="mrc-ray-train-") as scratch, _stop_signals() as stop:
+    with (
+        tempfile.TemporaryDirectory(prefix="mrc-ray-train-") as scratch,
+        closing(RunLog(assignment.train.output, resumed_step=resumed_step)) as log,
+        _stop_signals() as stop,
+    ):
         fit = _Fit(_trainer(replace(assignment, conductor=conductor), scratch, use_gpu=use_gpu))
         asked = False
         while True:
@@ -58,7 +61,6 @@ def supervise(assignment: Assignment, *, use_gpu: bool) -> None:
                 conductor.ask_to_stop.remote()
             if not running:
                 break
-    log.close()
     if error is not None:
         raise error
     if fit.error is not None:

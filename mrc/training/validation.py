@@ -11,7 +11,6 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from mrc.batching import first_token
 from mrc.examples import Example, examples_from_table
 from mrc.metrics import ExampleScore, Scorer, Sums, get_scorer, score_example, tune_null_threshold
 from mrc.models import span_loss
@@ -117,12 +116,8 @@ class _LossSum:
 
     def add(self, logits: Logits) -> None:
         """Add the loss of one batch."""
-        labelled = self._labelled.take(logits.windows)
-        shift = first_token(labelled.windows.lengths, self._side)
-        starts, ends = (
-            torch.from_numpy(positions + shift).to(logits.start.device)
-            for positions in (labelled.start_positions, labelled.end_positions)
-        )
+        labels = self._labelled.take(logits.windows).padded_positions(self._side)
+        starts, ends = (positions.to(logits.start.device) for positions in labels.values())
         self.total = self.total.to(logits.start.device) + span_loss(
             logits.start, logits.end, starts, ends, logits.attention_mask
         )
