@@ -6,6 +6,7 @@ under dropout and a linear head. The latter is transformers' own token-classific
 decoder between the encoder and the head instead, and silently start that with random weights.
 """
 
+import copy
 import inspect
 import logging
 import pathlib
@@ -112,6 +113,11 @@ def check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_s
             middle = (low + high) // 2
             low, high = (middle, high) if _takes(model, tokenizer, middle) else (low, middle)
         raise UsageError(f"--max_seq_length {max_seq_length}: the model takes windows of at most {low} tokens")
+
+
+def on_cpu(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a model that is on the CPU as it is, and of any other a copy there, as `check_fits` needs."""
+    return model if model.device.type == "cpu" else copy.deepcopy(model).cpu()
 
 
 def forward(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:

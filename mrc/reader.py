@@ -3,6 +3,7 @@
 Every answer that mrc gives, in validation, in bulk or in a notebook, comes out of `Reader.read`.
 """
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,11 +14,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mrc import storage
+from mrc import pipeline, storage
 from mrc.batching import first_token, pad, token_budget_batches
 from mrc.errors import UsageError
 from mrc.examples import Example, Prediction
-from mrc.models import Collator, autocast, check_fits, forward, load_model, load_tokenizer, usable_precision
+from mrc.models import Collator, autocast, check_fits, forward, load_model, load_tokenizer, on_cpu, usable_precision
 from mrc.spans import ExampleSpans, SpanConfig, WindowSpans, best_spans, make_predictions, merge_windows, token_bounds
 from mrc.windows import WindowConfig, Windows, make_windows
 
@@ -46,6 +47,7 @@ class Reader:
 
         reader = Reader.from_pretrained("out/model")
         [prediction] = reader.answer([Example(id="1", question="Who?", context="It was Ada.")])
+        reader(question="Who?", context="It was Ada.")  # {"score": ..., "start": 7, "end": 10, "answer": "Ada"}
 
     Attributes:
         window: How contexts are cut.
@@ -80,6 +82,7 @@ class Reader:
         self._tokenizer = tokenizer
         self._dtype = usable_precision(self._model, precision)
         self._collator = Collator(model, tokenizer, self._device)
+        self._longest_window = window.max_seq_length
         self._max_batch_tokens = max_batch_tokens or (32_768 if self._device.type == "cuda" else 2_048)
 
     @classmethod
@@ -125,6 +128,54 @@ class Reader:
         settings = {**asdict(self.window), **asdict(self.span)}
         (Path(folder) / _SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
+    def __call__(
+        self,
+        *inputs: Any,
+        question: Any = None,
+        context: Any = None,
+        data: Any = None,
+        X: Any = None,  # noqa: N803
+        **options: Any,
+    ) -> Any:
+        """Answer as `pipeline("question-answering")` did, which transformers had up to 5.2.
+
+        Where the call says nothing, the model folder's settings hold, not the pipeline's 384 tokens a window, 128 of
+        overlap and 15 an answer. Settings of a call are its own: the reader is left as it is.
+
+        Differences on purpose. One softmax ranks the spans of a context, all its windows together, so that scores of
+        windows compare; it is over the n best, so those of contexts do too only where `handle_impossible_answer` gives
+        the null answer its share. No span comes twice, and none is widened to whole words: `align_to_words=True` is
+        refused. `null_score_diff_threshold` decides on the null answer, as in `answer`. The form alone says what comes
+        back: a list of one question gives a list of one result, a `top_k` over 1 a list whatever is found.
+
+        Args:
+            *inputs: A question and a context, or one `data`, or several examples.
+            question: A text, or a list of them.
+            context: A text, or a list of them. Lists of both are pairs; else one goes with each of the other.
+            data: An example, a list of them, or an iterator. An example is a dict with "question" and "context", or has
+                these as attributes, or SquadExample's `question_text` and `context_text`.
+            X: An older name of `data`.
+            **options: Fields of `mrc.pipeline.Options`: `top_k`, `handle_impossible_answer`, `max_answer_len`,
+                `max_question_len`, `max_seq_len`, `doc_stride`, `batch_size` and others.
+
+        Returns:
+            `{"score", "start", "end", "answer"}`, the score a probability, the others in characters of the context; the
+            null answer, or where there is nothing to answer with, is "" from 0 to 0. With `top_k` over 1 a list of at
+            most that many, best first. For a list a list of these, in order; for an iterator a generator, which reads
+            `batch_size` questions (256) before it gives their results.
+
+        Raises:
+            ValueError: A question or context is missing, empty or no text, a question is too long for a window, lists
+                differ in length, or an option is unknown or not legal, such as windows longer than the model takes.
+        """
+        questions = pipeline.read_questions(
+            inputs, question=question, context=context, data=X if data is None else data
+        )
+        chosen = pipeline.read_options(options)
+        with pipeline.pipeline_errors():
+            reader = self._with(*pipeline.configure(chosen, self.window, self.span))
+        return pipeline.respond(questions, chosen, reader.answer, null_competes=reader.span.version_2_with_negative)
+
     def answer(self, examples: Sequence[Example]) -> list[Prediction]:
         """Answer examples, in order.
 
@@ -159,6 +210,15 @@ class Reader:
             num_examples=len(examples),
             config=self.span,
         )
+
+    def _with(self, window: WindowConfig, span: SpanConfig) -> "Reader":
+        """Return a reader with the same model under other settings; raises UsageError if they do not suit it."""
+        if window.max_seq_length > self._longest_window:
+            check_fits(on_cpu(self._model), self._tokenizer, window.max_seq_length)
+            self._longest_window = window.max_seq_length
+        other = copy.copy(self)
+        other.window, other.span = window, span
+        return other
 
     def _read_batch(self, located: Windows, batch: np.ndarray, look: Look | None) -> WindowSpans:
         windows = located.take(batch)

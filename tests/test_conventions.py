@@ -21,14 +21,25 @@ LAYERS = (
     {"errors", "examples"},
     {"validation", "windows", "spans", "metrics", "batching"},
     {"storage"},
-    {"sources", "models", "reader", "sample"},
+    {"sources", "models", "pipeline", "reader", "sample"},
     {"training", "answering", "evaluation"},
     {"report"},
     {"launch"},
 )
 """The parts of mrc from the bottom up: a part imports its own layer and those before it."""
 
-PURE = ("errors", "examples", "validation", "windows", "metrics", "batching", "storage", "sources", "sample")
+PURE = (
+    "errors",
+    "examples",
+    "validation",
+    "windows",
+    "metrics",
+    "batching",
+    "storage",
+    "sources",
+    "sample",
+    "pipeline",
+)
 MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / "mrc").rglob("*.py"))
 JOBS = sorted((ROOT / "jobs").glob("*.py"))
 
