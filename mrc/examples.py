@@ -43,8 +43,9 @@ class Example:
 class Span:
     """A candidate answer, `context[start:end] == text`.
 
-    `score` is the start logit plus the end logit, summed in float32. `probability` is a softmax over the n-best list
-    (with the null answer in it in SQuAD 2.0 mode): it is conditional on that list, not calibrated.
+    `score` is the start logit plus the end logit, summed in float32. `probability` is a softmax of
+    score / temperature over the n-best list (with the null answer in it in SQuAD 2.0 mode): it is conditional on that
+    list, and calibrated where the reader has the temperature that training fitted on validation data.
     """
 
     text: str

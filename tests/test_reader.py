@@ -137,13 +137,24 @@ def test_half_precision_still_sums_logits_in_float32(reader: Open) -> None:
 def test_a_saved_reader_loads_with_its_settings_and_answers_the_same(
     family: str, reader: Open, tmp_path: pathlib.Path
 ) -> None:
-    span = SpanConfig(n_best_size=3, version_2_with_negative=True, null_score_diff_threshold=-0.25)
+    span = SpanConfig(n_best_size=3, version_2_with_negative=True, null_score_diff_threshold=-0.25, temperature=1.5)
     saved = reader(family, span=span)
     saved.save_pretrained(tmp_path)
     loaded = mrc.Reader.from_pretrained(str(tmp_path), precision="float32")
     assert (loaded.window, loaded.span, loaded.padding_side) == (WINDOW, span, saved.padding_side)
     asked = [Example(id=str(n), question=QUESTIONS[n % 3], context=" ".join(CORPUS[n:])) for n in range(6)]
     assert_same(loaded.answer(asked), saved.answer(asked))
+
+
+def test_the_temperature_of_the_folder_makes_its_probabilities(reader: Open, tmp_path: pathlib.Path) -> None:
+    reader(span=SpanConfig(n_best_size=5, temperature=0.25)).save_pretrained(tmp_path)
+    asked = [Example(id=str(n), question=QUESTIONS[n % 3], context=" ".join(CORPUS[n:])) for n in range(4)]
+    sure, plain = Reader.from_pretrained(str(tmp_path)), Reader.from_pretrained(str(tmp_path), temperature=1.0)
+    for found, expected in zip(sure.answer(asked), plain.answer(asked), strict=True):
+        assert [span.text for span in found.n_best] == [span.text for span in expected.n_best]
+        powers = np.array([span.probability for span in expected.n_best]) ** 4
+        assert [span.probability for span in found.n_best] == pytest.approx(powers / powers.sum())
+        assert found.probability > expected.probability
 
 
 def test_settings_of_the_folder_can_be_overridden_by_name(reader: Open, tmp_path: pathlib.Path) -> None:

@@ -3,7 +3,7 @@
 import math
 import random
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -316,12 +316,27 @@ def test_the_order_of_windows_changes_nothing(
     assert make_predictions(examples(3), shuffled) == make_predictions(examples(3), plain)
 
 
-@given(windows_of_one_length(), assignments, sizes, st.booleans(), st.sampled_from([-1.0, 0.0, 0.5]))
+@given(
+    windows_of_one_length(),
+    assignments,
+    sizes,
+    st.booleans(),
+    st.sampled_from([-1.0, 0.0, 0.5]),
+    st.sampled_from([0.25, 1.0, 3.0]),
+)
 def test_decisions_and_shares(
-    windows: list[Window], assignment: list[int], k: int, version_2_with_negative: bool, threshold: float
+    windows: list[Window],
+    assignment: list[int],
+    k: int,
+    version_2_with_negative: bool,
+    threshold: float,
+    temperature: float,
 ) -> None:
     config = SpanConfig(
-        n_best_size=k, version_2_with_negative=version_2_with_negative, null_score_diff_threshold=threshold
+        n_best_size=k,
+        version_2_with_negative=version_2_with_negative,
+        null_score_diff_threshold=threshold,
+        temperature=temperature,
     )
     merged = merged_of(windows, assignment[: len(windows)], config)
     for i, prediction in enumerate(make_predictions(examples(3), merged)):
@@ -330,7 +345,11 @@ def test_decisions_and_shares(
         assert prediction.has_answer != null_wins
         assert merged.null_score_diff[i] == (prediction.null_score - scores[0] if scores else math.inf)
         rivals = [*scores, prediction.null_score] if version_2_with_negative else scores
-        weights = [math.exp(score) for score in rivals] if math.inf not in rivals else [0.0] * len(scores) + [1.0]
+        weights = (
+            [math.exp(score / temperature) for score in rivals]
+            if math.inf not in rivals
+            else [0.0] * len(scores) + [1.0]
+        )
         shares = [weight / sum(weights) for weight in weights]
         assert [span.probability for span in prediction.n_best] == pytest.approx(shares[: len(scores)])
         null_share = shares[-1] if version_2_with_negative else 0.0
@@ -342,6 +361,20 @@ def test_decisions_and_shares(
             best = prediction.n_best[0]
             assert (prediction.answer, prediction.start, prediction.end) == (best.text, best.start, best.end)
             assert (prediction.score, prediction.probability) == (best.score, best.probability)
+
+
+@given(windows_of_one_length(), assignments, sizes, st.booleans(), st.floats(0.05, 20))
+def test_a_temperature_changes_no_answer_and_no_order(
+    windows: list[Window], assignment: list[int], k: int, version_2_with_negative: bool, temperature: float
+) -> None:
+    config = SpanConfig(n_best_size=k, version_2_with_negative=version_2_with_negative)
+    plain = merged_of(windows, assignment[: len(windows)], config)
+    found = merged_of(windows, assignment[: len(windows)], replace(config, temperature=temperature))
+    for name in ("row_splits", "start", "end", "score", "null_score", "null_score_diff", "has_answer"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(plain, name))
+    for prediction in make_predictions(examples(3), found):
+        probabilities = [span.probability for span in prediction.n_best]
+        assert probabilities == sorted(probabilities, reverse=True)
 
 
 def test_a_span_of_two_windows_counts_once_with_its_best_score() -> None:
@@ -372,6 +405,7 @@ def test_no_windows_and_no_examples() -> None:
         ({"n_best_size": 0}, "--n_best_size is 0"),
         ({"max_answer_length": -1}, "--max_answer_length is -1"),
         ({"null_score_diff_threshold": math.nan}, "--null_score_diff_threshold is NaN"),
+        *(({"temperature": value}, f"--temperature is {value}: give") for value in (0.0, -1.0, math.nan, math.inf)),
     ],
 )
 def test_bad_config_is_refused(values: dict[str, Any], flag: str) -> None:

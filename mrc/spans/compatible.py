@@ -81,7 +81,8 @@ def compatible_predictions(
         start_logits: Shape (num_windows, seq_len). run_qa pads to `max_seq_length`; logits of padding take part.
         end_logits: Shape (num_windows, seq_len).
         offsets: Shape (num_windows, seq_len, 2): characters of the context, (-1, -1) outside it and on padding.
-        config: `n_best_size` is also the number of starts and of ends that are tried.
+        config: `n_best_size` is also the number of starts and of ends that are tried; run_qa knows no temperature,
+            so it is passed over.
     """
     start_logits, end_logits = start_logits.astype(np.float32), end_logits.astype(np.float32)
     order = np.argsort(window_example, kind="stable")

@@ -39,12 +39,18 @@ class SpanConfig:
     null_score_diff_threshold: float = 0.0
     """The null answer wins where null score minus best score is greater, in logits. See `tune_null_threshold`."""
 
+    temperature: float = 1.0
+    """What scores are divided by before a softmax makes probabilities of them: above 1 they are less sure, below 1
+    surer; answers stay the same. Training fits it on its validation data, if any, whatever is said here."""
+
     def __post_init__(self) -> None:
         for flag in ("n_best_size", "max_answer_length"):
             if getattr(self, flag) < 1:
                 raise UsageError(f"--{flag} is {getattr(self, flag)}: give at least 1")
         if math.isnan(self.null_score_diff_threshold):
             raise UsageError("--null_score_diff_threshold is NaN, which nothing is greater than: give a number")
+        if not 0 < self.temperature < math.inf:
+            raise UsageError(f"--temperature is {self.temperature}: give a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +97,8 @@ class ExampleSpans:
     """Shape (num_spans,): falling within an example."""
 
     probability: npt.NDArray[np.float64]
-    """Shape (num_spans,): softmax over the example's spans, and its null answer in SQuAD 2.0 mode; not calibrated."""
+    """Shape (num_spans,): softmax of score / temperature over the example's spans, and its null answer in SQuAD 2.0
+    mode. It is conditional on them, and calibrated where the temperature was fitted."""
 
     null_score: npt.NDArray[np.float32]
     """Shape (num_examples,): the lowest over the windows; inf where no window tells."""
@@ -120,7 +127,7 @@ def merge_windows(
         window_example: Shape (num_windows,): the example of each row of `spans`, in 0 to num_examples.
         spans: At least the `n_best_size` best distinct spans of each window, in any order of windows.
         num_examples: Examples without any window get no answer.
-        config: Sizes and the null threshold.
+        config: Sizes, the null threshold and the temperature.
     """
     example, start, end, score = _n_best(window_example, spans, config.n_best_size)
     counts = np.bincount(example, minlength=num_examples)
@@ -132,7 +139,7 @@ def merge_windows(
     null_score_diff = null_score.astype(np.float64) - best_score
     null_wins = config.version_2_with_negative & (null_score_diff > config.null_score_diff_threshold)
     rival = null_score if config.version_2_with_negative else np.full_like(null_score, -np.inf)
-    probability, null_probability = _softmax(example, score, best_score, rival)
+    probability, null_probability = _softmax(example, score, best_score, rival, config.temperature)
     return ExampleSpans(
         row_splits=row_splits,
         start=start,
@@ -174,6 +181,7 @@ def _softmax(
     score: npt.NDArray[np.float32],
     best_score: npt.NDArray[np.float64],
     rival: npt.NDArray[np.float32],
+    temperature: float,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return the shares of spans, shape (num_spans,), and of the null answer, shape (num_examples,).
 
@@ -182,11 +190,12 @@ def _softmax(
         score: Shape (num_spans,).
         best_score: Shape (num_examples,): the highest score, -inf where there is none.
         rival: Shape (num_examples,): score of the null answer, -inf where it does not compete.
+        temperature: What scores are divided by, above 0.
     """
     # Clipping keeps inf - inf out: a null score of inf takes everything, an example with nothing gives it all 0.
     highest = np.clip(np.maximum(best_score, rival), -_LARGEST, _LARGEST)
-    weight = np.exp(score - highest[example])
-    null_weight = np.exp(np.minimum(rival, _LARGEST) - highest)
+    weight = np.exp((score - highest[example]) / temperature)
+    null_weight = np.exp((np.minimum(rival, _LARGEST) - highest) / temperature)
     total = np.bincount(example, weight, minlength=len(highest)) + null_weight
     total[total == 0] = 1.0
     return weight / total[example], null_weight / total
