@@ -1,16 +1,18 @@
 """Exact match and F1 by the rules of each data set's official script, and sums of them that merge exactly.
 
-    normalise.py   what counts as the same text
-    scorers.py     one prediction against its golds, by name
-    sums.py        partial sums of scores, merged in any order; predictions against examples
-    threshold.py   where the null answer should win
-    modules/       each scorer as a module for `evaluate.load(module_path(name))`, offline
+    normalise.py    what counts as the same text
+    scorers.py      one prediction against its golds, by name
+    sums.py         partial sums of scores, merged in any order; predictions against examples
+    threshold.py    where the null answer should win
+    calibration.py  how far probabilities can be believed, and the temperature that makes them so
+    modules/        each scorer as a module for `evaluate.load(module_path(name))`, offline
 
 Nothing here imports torch or Ray, and only modules/ imports `evaluate`.
 """
 
 import pathlib
 
+from mrc.metrics.calibration import answer_probability, expected_calibration_error, fit_temperature
 from mrc.metrics.scorers import SCORERS, Scorer, get_scorer
 from mrc.metrics.sums import ExampleScore, Sums, score_example, score_predictions
 from mrc.metrics.threshold import NullThreshold, tune_null_threshold
@@ -21,6 +23,9 @@ __all__ = [
     "NullThreshold",
     "Scorer",
     "Sums",
+    "answer_probability",
+    "expected_calibration_error",
+    "fit_temperature",
     "get_scorer",
     "module_path",
     "score_example",
