@@ -150,6 +150,8 @@ def test_differences_name_what_makes_another_run_and_nothing_else() -> None:
         "save_steps": 1,
         "save_minutes": 1.0,
         "overwrite": True,
+        # It is fitted; a run from before there was one goes on.
+        "temperature": 2.0,
     }
     assert differences(old, {**old, **same}) == []
     changed = {**old, "learning_rate": 1.0, "max_seq_length": 512}
@@ -288,7 +290,9 @@ def test_a_duration_reads_as_people_say_it(seconds: float) -> None:
 @pytest.mark.parametrize(
     ("is_t5", "auto"), [(True, "AutoModelForTokenClassification"), (False, "AutoModelForQuestionAnswering")]
 )
-@pytest.mark.parametrize("metrics", [{}, {"exact_match": 81.25, "f1": 90.0, "seconds": 12.0, "total": 8}])
+@pytest.mark.parametrize(
+    "metrics", [{}, {"exact_match": 81.25, "f1": 90.0, "calibration_error": 0.0213, "seconds": 12.0, "total": 8}]
+)
 def test_a_card_says_how_to_load_the_model_and_what_it_scored(is_t5: bool, auto: str, metrics: dict[str, Any]) -> None:
     config = resolved(TrainConfig(model="path/to: base", train_data="한국어.json"), WindowConfig())
     result = {
@@ -305,5 +309,6 @@ def test_a_card_says_how_to_load_the_model_and_what_it_scored(is_t5: bool, auto:
     assert f"{auto}.from_pretrained" in body
     assert yaml.safe_load(body.split("```yaml\n")[1].split("```")[0]) == config
     assert ("| exact_match | 81.25 |" in body) == bool(metrics)
+    assert ("| calibration_error | 0.0213 |" in body) == ("expected calibration error" in body) == bool(metrics)
     assert ("not validated" in body) != bool(metrics)
     assert "| seconds" not in body

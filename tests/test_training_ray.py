@@ -25,7 +25,7 @@ import mrc
 from mrc import storage
 from mrc.errors import RunError, UsageError
 from mrc.examples import Example
-from mrc.metrics import get_scorer, score_predictions
+from mrc.metrics import expected_calibration_error, get_scorer, score_example, score_predictions
 from mrc.sources import SourceConfig, read_unit
 from mrc.spans import SpanConfig
 from mrc.training import Result, TrainConfig, checkpoints, plan, run, summary
@@ -124,6 +124,7 @@ def test_two_workers_and_small_batches_learn_what_one_worker_learns(
             name: theirs[name] for name in ("exact_match", "f1", "total")
         }
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
+        assert ours["temperature"] == pytest.approx(theirs["temperature"], rel=1e-2)
 
 
 def test_a_plain_loop_over_hugging_faces_features_learns_the_same(one: Run) -> None:
@@ -238,7 +239,7 @@ def test_the_folder_is_a_hugging_face_model_and_a_reader_that_scores_what_was_re
     tokenizer = AutoTokenizer.from_pretrained(one.result.model)
     assert model(**tokenizer("Who?", "Anna.", return_tensors="pt")).start_logits.shape[0] == 1
     reader = mrc.Reader.from_pretrained(one.result.model, precision="float32")
-    assert (reader.window, reader.span) == (WINDOW, SpanConfig())
+    assert (reader.window, reader.span) == (WINDOW, SpanConfig(temperature=one.result.metrics["temperature"]))
     assert_scores(reader, one)
     card = (one.output / "model" / "README.md").read_text()
     assert f"| f1 | {one.result.metrics['f1']:.4g} |" in card
@@ -249,9 +250,13 @@ def assert_scores(reader: mrc.Reader, finished: Run) -> None:
     source = SourceConfig(require_answers=True)
     [unit] = plan_data(finished.config, source).validation
     examples = [item for item in read_unit(unit, source) if isinstance(item, Example)]
-    answers = {prediction.id: prediction.answer for prediction in reader.answer(examples)}
-    scores = score_predictions(answers, examples, get_scorer(finished.result.scorer)).result()
+    predictions, scorer = reader.answer(examples), get_scorer(finished.result.scorer)
+    scores = score_predictions({each.id: each.answer for each in predictions}, examples, scorer).result()
     assert scores == {name: finished.result.metrics[name] for name in scores}
+    pairs = zip(predictions, examples, strict=True)
+    is_right = [score_example(prediction.answer, example, scorer).exact_match for prediction, example in pairs]
+    error = expected_calibration_error([prediction.probability for prediction in predictions], is_right)
+    assert error == pytest.approx(finished.result.metrics["calibration_error"], abs=1e-4)
     assert finished.result.metrics["total"] == finished.result.validation_questions == len(examples)
 
 
@@ -305,9 +310,9 @@ def test_a_t5_encoder_learns_with_a_tuned_null_threshold(
     data = {"model": str(folder / "t5"), "train_data": paths[0], "validation_data": paths[1]}
     span = SpanConfig(version_2_with_negative=True)
     learned = train(config(output=str(folder / "t5-run"), num_workers=2, max_steps=12, **data), span=span)
-    threshold = learned.result.metrics["null_score_diff_threshold"]
+    fitted = {name: learned.result.metrics[name] for name in ("null_score_diff_threshold", "temperature")}
     reader = mrc.Reader.from_pretrained(learned.result.model, precision="float32")
-    assert reader.span == SpanConfig(version_2_with_negative=True, null_score_diff_threshold=threshold)
+    assert reader.span == SpanConfig(version_2_with_negative=True, **fitted)
     assert (learned.result.scorer, learned.result.metrics["NoAns_total"]) == ("squad_v2", 6)
     assert_scores(reader, learned)
     # Answering all or nothing are thresholds too, so the tuned one is no worse.

@@ -23,6 +23,12 @@ tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```
 """
 
+_CALIBRATED = """
+
+`calibration_error` is the expected calibration error, 0 to 1: how far the probability of an answer is from the share of
+exact matches among answers of like probability. `temperature` was fitted on the same questions; at a temperature of 1,
+as other programs have it, the error is `calibration_error_before`."""
+
 
 def model_card(config: Mapping[str, Any], result: Mapping[str, Any], *, is_t5: bool) -> str:
     """Describe a model: what it is, what it learned from, what it scored, how to load it.
@@ -37,7 +43,7 @@ def model_card(config: Mapping[str, Any], result: Mapping[str, Any], *, is_t5: b
     table = "\n".join(f"| {name} | {value:.4g} |" for name, value in figures)
     scored = (
         f"On {result['validation_questions']:,} validation questions, by the `{result['scorer']}` rule:\n\n"
-        f"| figure | value |\n|---|---|\n{table}"
+        f"| figure | value |\n|---|---|\n{table}{_CALIBRATED if 'calibration_error' in metrics else ''}"
         if metrics
         else "It was not validated."
     )

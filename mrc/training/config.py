@@ -5,11 +5,13 @@ from typing import Any, Literal
 
 from mrc.errors import UsageError
 
-# Fields that say where and how a run runs, not what it learns: a run may be continued with others.
+# Fields that say where and how a run runs, not what it learns, and the temperature, which is fitted whatever is said: a
+# run may be continued with others.
 _MAY_CHANGE = frozenset(
     {
         "output", "overwrite", "num_workers", "use_gpu", "cpus_per_worker", "max_failures", "wait_for_nodes",
         "max_batch_tokens", "logging_steps", "save_steps", "save_minutes",
+        "temperature",
     }
 )  # fmt: skip
 

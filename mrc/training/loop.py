@@ -44,6 +44,9 @@ from mrc.training.store import WindowStore
 from mrc.training.validation import ValidationSet
 from mrc.windows import WindowConfig
 
+_FITTED = ("null_score_diff_threshold", "temperature")
+"""What a validation fits of SpanConfig."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
@@ -220,8 +223,8 @@ class _Worker:
     def _write(self, folder: Path) -> None:
         span = self.assignment.span
         last = self.state.evaluations[-1] if self.state.evaluations else {}
-        if last.get("step") == self.state.step and "null_score_diff_threshold" in last:
-            span = replace(span, null_score_diff_threshold=last["null_score_diff_threshold"])
+        if last.get("step") == self.state.step:
+            span = replace(span, **{name: last[name] for name in _FITTED if name in last})
         self._reader(span).save_pretrained(folder / "model")
         state = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
         torch.save(state, folder / "trainer.pt")

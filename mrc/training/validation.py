@@ -1,18 +1,31 @@
 """Validation by the code that answers: every worker reads its share of the questions, and the scores are gathered.
 
-A question's windows stay on one worker, and no share is filled up with repeats: every question is scored once.
+A question's windows stay on one worker, and no share is filled up with repeats: every question is scored once. What the
+validation questions tell of decoding, the null threshold and the temperature, is fitted here.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.distributed as dist
 
 from mrc.examples import Example, examples_from_table
-from mrc.metrics import ExampleScore, Scorer, Sums, get_scorer, score_example, tune_null_threshold
+from mrc.metrics import (
+    ExampleScore,
+    Scorer,
+    Sums,
+    answer_probability,
+    expected_calibration_error,
+    fit_temperature,
+    get_scorer,
+    score_example,
+    tune_null_threshold,
+)
 from mrc.models import span_loss
 from mrc.reader import Logits, Reader
 from mrc.spans import ExampleSpans, SpanConfig
@@ -56,20 +69,23 @@ class ValidationSet:
         """Answer this worker's share and return the figures of all shares; every rank calls it.
 
         Returns:
-            `loss` (mean over windows), what the scorer tells (`exact_match`, `f1`, `total` …), and in SQuAD 2.0 mode
-            the `null_score_diff_threshold` that was tuned on these questions, with which the figures are reached.
+            `loss` (mean over windows), what the scorer tells (`exact_match`, `f1`, `total` …), in SQuAD 2.0 mode the
+            `null_score_diff_threshold` that was tuned on these questions, with which the figures are reached, and the
+            `temperature` that was fitted on them: `calibration_error` (expected, 0 to 1) is that of the probabilities
+            at this temperature, `calibration_error_before` that at 1.
         """
         loss = _LossSum(self.labelled, reader.padding_side)
         merged = reader.read(self.examples, self.labelled.windows, look=loss.add)
         scored = _score(self.examples, merged, get_scorer(scorer_name))
-        parts = [(scored, float(loss.total), loss.count)]
+        shares = [_Share(scored, _rival_scores(merged, reader.span), float(loss.total), loss.count)]
         if world_size > 1:
             gathered: list[Any] = [None] * world_size
-            dist.all_gather_object(gathered, parts[0])
-            parts = gathered
-        scores = [score for part, _, _ in parts for score in part]
-        mean_loss = sum(total for _, total, _ in parts) / max(1, sum(count for _, _, count in parts))
-        return {"loss": mean_loss, **_figures(scores, reader.span)}
+            dist.all_gather_object(gathered, shares[0])
+            shares = gathered
+        questions = [question for share in shares for question in share.questions]
+        rivals = np.concatenate([share.rivals for share in shares])
+        mean_loss = sum(share.loss for share in shares) / max(1, sum(share.num_windows for share in shares))
+        return {"loss": mean_loss, **_figures(questions, rivals, reader.span)}
 
 
 class _Scored(NamedTuple):
@@ -78,6 +94,17 @@ class _Scored(NamedTuple):
     null_score_diff: float
     if_answered: ExampleScore
     if_null: ExampleScore
+
+
+class _Share(NamedTuple):
+    """What one worker tells the others of its questions."""
+
+    questions: list[_Scored]
+    rivals: npt.NDArray[np.float32]
+    """Shape (num_questions, 1 + n_best_size): see `_rival_scores`."""
+    loss: float
+    """Sum over windows."""
+    num_windows: int
 
 
 def _score(examples: Sequence[Example], merged: ExampleSpans, scorer: Scorer) -> list[_Scored]:
@@ -91,18 +118,45 @@ def _score(examples: Sequence[Example], merged: ExampleSpans, scorer: Scorer) ->
     ]
 
 
-def _figures(scores: Sequence[_Scored], span: SpanConfig) -> dict[str, Any]:
-    """Return the scorer's figures, in SQuAD 2.0 mode at the threshold that is best for F1 and with it."""
-    if not span.version_2_with_negative:
-        return dict(sum((Sums.of(score.if_answered) for score in scores), Sums()).result())
-    threshold = tune_null_threshold(
-        [score.null_score_diff for score in scores],
-        [score.if_answered.f1 for score in scores],
-        [score.if_null.f1 for score in scores],
-    ).threshold
-    chosen = (score.if_null if score.null_score_diff > threshold else score.if_answered for score in scores)
+def _rival_scores(merged: ExampleSpans, span: SpanConfig) -> npt.NDArray[np.float32]:
+    """Return the scores that compete for each answer: of null, then of the spans; -inf where there is no such rival."""
+    counts = np.diff(merged.row_splits)
+    rivals = np.full((len(counts), 1 + span.n_best_size), -np.inf, dtype=np.float32)
+    if span.version_2_with_negative:
+        rivals[:, 0] = merged.null_score
+    rivals[:, 1:][np.arange(span.n_best_size) < counts[:, None]] = merged.score
+    return rivals
+
+
+def _figures(questions: Sequence[_Scored], rivals: npt.NDArray[np.float32], span: SpanConfig) -> dict[str, Any]:
+    """Return the scorer's figures and what is fitted: in SQuAD 2.0 mode first the threshold, the best one for F1."""
+    tuned: dict[str, float] = {}
+    threshold = math.inf
+    if span.version_2_with_negative:
+        threshold = tune_null_threshold(
+            [question.null_score_diff for question in questions],
+            [question.if_answered.f1 for question in questions],
+            [question.if_null.f1 for question in questions],
+        ).threshold
+        tuned = {"null_score_diff_threshold": threshold}
+    is_null = [question.null_score_diff > threshold for question in questions]
+    chosen = [
+        question.if_null if null else question.if_answered for question, null in zip(questions, is_null, strict=True)
+    ]
     figures = sum((Sums.of(score) for score in chosen), Sums()).result()
-    return {**figures, "null_score_diff_threshold": threshold}
+    given = np.where(np.array(is_null, dtype=bool), 0, 1)
+    return {**figures, **tuned, **_calibrate(rivals, given, [score.exact_match for score in chosen])}
+
+
+def _calibrate(
+    rivals: npt.NDArray[np.float32], given: npt.NDArray[np.int64], is_right: Sequence[int]
+) -> dict[str, float]:
+    """Return the temperature that fits, and the calibration errors without and with it."""
+    temperature = fit_temperature(rivals, given, is_right)
+    before, after = (
+        expected_calibration_error(answer_probability(rivals, given, each), is_right) for each in (1.0, temperature)
+    )
+    return {"temperature": temperature, "calibration_error_before": before, "calibration_error": after}
 
 
 class _LossSum:
