@@ -28,6 +28,7 @@ from transformers.utils import logging as hf_logging
 from mrc.batching import pad, token_mask
 from mrc.errors import UsageError
 from mrc.windows import Windows
+from mrc.windows.tokens import read_template
 
 IGNORED = -100
 """A start or end position that the loss leaves out."""
@@ -40,8 +41,13 @@ _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": 
 def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     """Load the fast tokenizer of a model folder, or of a model on the hub.
 
+    One that pads on the left is made to pad on the right, unless its windows end in their CLS (XLNet). Left padding is
+    for generating text. Where it stays, the context comes before the question, as in Hugging Face's run_qa, and a
+    decoder, in which no token sees a later one, would answer without the question.
+
     Raises:
-        UsageError: There is no such model, or it has no fast tokenizer, without which there are no offsets.
+        UsageError: There is no such model, it has no fast tokenizer, without which there are no offsets, or that takes
+            no plain text.
     """
     with _explained(model):
         tokenizer = AutoTokenizer.from_pretrained(model)
@@ -49,6 +55,9 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
         raise UsageError(
             f"--model {model}: its tokenizer is not a fast one, so it gives no offsets; choose another model"
         )
+    if not read_template(tokenizer).null_is_last:
+        # The second is what a folder is written with.
+        tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "right"
     return tokenizer
 
 

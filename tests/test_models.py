@@ -1,5 +1,6 @@
 """Models of every family load, take windows as their tokenizer makes them, and lose what Hugging Face's own would."""
 
+import copy
 import pathlib
 import time
 from collections.abc import Callable
@@ -93,7 +94,9 @@ def test_a_pre_trained_encoder_gets_a_head_and_float32_logits(family: str, folde
 
 @each_family
 def test_the_loaded_tokenizer_makes_the_windows_of_the_saved_one(family: str, folder: Write) -> None:
-    loaded, saved = load_tokenizer(folder(family)), tokenizer_for(family)
+    loaded, saved = load_tokenizer(folder(family)), copy.deepcopy(tokenizer_for(family))
+    # A decoder has to read the question first.
+    saved.padding_side = "left" if family == "xlnet" else "right"
     examples = [Example(id="1", question="Who left?", context=" ".join(CORPUS))]
     (ours, _), (expected, _) = (make_windows(examples, tokenizer, CONFIG) for tokenizer in (loaded, saved))
     assert ours.input_ids.tolist() == expected.input_ids.tolist()

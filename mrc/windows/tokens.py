@@ -65,6 +65,11 @@ class PairTemplate:
     """Whether the first token of an overflow window keeps a leading space in its offsets; see keep_first_space."""
 
     @property
+    def null_is_last(self) -> bool:
+        """Whether the null token stands behind both texts."""
+        return self.null_part == 4
+
+    @property
     def num_special(self) -> int:
         """Special tokens in a window."""
         return sum(map(len, self.special_ids))
@@ -74,7 +79,7 @@ def read_template(tokenizer: "PreTrainedTokenizerBase") -> PairTemplate:
     """Read off a probe how the tokenizer puts a pair of texts together.
 
     Raises:
-        UsageError: The tokenizer is not a fast one, or puts no pair together.
+        UsageError: The tokenizer is not a fast one, takes more than text, or puts no pair together.
     """
     if not tokenizer.is_fast:
         raise UsageError(
@@ -82,7 +87,12 @@ def read_template(tokenizer: "PreTrainedTokenizerBase") -> PairTemplate:
             "choose a --model with a fast tokenizer (tokenizer.json)"
         )
     with _state_kept(tokenizer):
-        pair = tokenizer([_PROBE], [_PROBE], return_token_type_ids=True, verbose=False)
+        try:
+            pair = tokenizer([_PROBE], [_PROBE], return_token_type_ids=True, verbose=False)
+        except ValueError as error:  # LayoutLM's want a box for each word
+            raise UsageError(
+                f"{type(tokenizer).__name__} does not take plain text: {error}: choose another --model"
+            ) from error
         keeps_first_space = _probe_first_space(tokenizer)
     ids, type_ids, text_of = pair["input_ids"][0], pair["token_type_ids"][0], pair.sequence_ids(0)
     first, second = ([i for i, text in enumerate(text_of) if text == which] for which in (0, 1))
