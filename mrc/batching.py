@@ -15,7 +15,9 @@ Indices = npt.NDArray[np.int64]
 _POOL_STEPS = 64
 
 
-def token_budget_batches(lengths: npt.NDArray[np.integer], max_batch_tokens: int) -> list[Indices]:
+def token_budget_batches(
+    lengths: npt.NDArray[np.integer], max_batch_tokens: int, *, equal_lengths: bool = False
+) -> list[Indices]:
     """Cut windows, longest first, into batches of at most `max_batch_tokens` tokens, padding included.
 
     Longest first, so that a batch which does not fit into memory fails at once and not at the end.
@@ -23,17 +25,21 @@ def token_budget_batches(lengths: npt.NDArray[np.integer], max_batch_tokens: int
     Args:
         lengths: Shape (num_windows,), tokens of each window.
         max_batch_tokens: Budget of one batch. A single window longer than that is a batch of its own.
+        equal_lengths: Put only windows of one length into a batch, which then has no padding.
 
     Returns:
         Index arrays that hold every window once; ties in length keep the order of the windows.
     """
     order = np.argsort(-lengths.astype(np.int64), kind="stable")
+    # Where the windows end that are as long as each window, in that order; else where all end.
+    ends = np.searchsorted(-lengths[order], -lengths[order], side="right") if equal_lengths else None
     batches: list[Indices] = []
     at = 0
     while at < len(order):
         size = max(1, max_batch_tokens // max(1, int(lengths[order[at]])))
-        batches.append(order[at : at + size])
-        at += size
+        end = at + size if ends is None else min(at + size, int(ends[at]))
+        batches.append(order[at:end])
+        at = end
     return batches
 
 

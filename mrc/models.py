@@ -6,7 +6,6 @@ under dropout and a linear head. The latter is transformers' own token-classific
 decoder between the encoder and the head instead, and silently start that with random weights.
 """
 
-import copy
 import inspect
 import logging
 import pathlib
@@ -101,32 +100,9 @@ def set_dropout(config: Any, probability: float) -> None:
             setattr(config, name, probability)
 
 
-def check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> None:
-    """Check that the model takes every token id of the tokenizer, and windows of `max_seq_length` tokens.
-
-    The position limit is the model's, and no config field tells it reliably (klue/roberta: 514 positions, 512 tokens),
-    so one window is read. Call it on the CPU: an index out of range there is an exception, on a GPU it is the end.
-
-    Raises:
-        UsageError: Names what the model takes at most.
-    """
-    known_ids = next(model.get_input_embeddings().parameters()).shape[0]
-    if len(tokenizer) > known_ids:
-        raise UsageError(
-            f"--model {tokenizer.name_or_path}: its tokenizer has {len(tokenizer):,} tokens and its model embeds only "
-            f"{known_ids:,}; they do not belong together"
-        )
-    if not _takes(model, tokenizer, max_seq_length):
-        low, high = 1, max_seq_length
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if _takes(model, tokenizer, middle) else (low, middle)
-        raise UsageError(f"--max_seq_length {max_seq_length}: the model takes windows of at most {low} tokens")
-
-
-def on_cpu(model: PreTrainedModel) -> PreTrainedModel:
-    """Return a model that is on the CPU as it is, and of any other a copy there, as `check_fits` needs."""
-    return model if model.device.type == "cpu" else copy.deepcopy(model).cpu()
+def takes_global_attention(model: PreTrainedModel) -> bool:
+    """Tell whether a model wants to know which tokens see all others (Longformer, LED)."""
+    return "global_attention_mask" in inspect.signature(model.forward).parameters
 
 
 def forward(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
@@ -158,12 +134,14 @@ class Collator:
         self._token_types = "token_type_ids" in parameters and (num_segments is None or num_segments > 1)
         # Else a model with absolute positions (GPT-2) counts them from the padding on.
         self._positions = "position_ids" in parameters and self.padding_side == "left"
+        self._sep_token_id = tokenizer.sep_token_id if takes_global_attention(model) else None
 
     def inputs(self, windows: Windows) -> dict[str, torch.Tensor]:
-        """Return `input_ids`, `attention_mask` and, where the model needs them, types and positions, on the CPU.
+        """Return `input_ids`, `attention_mask` and, where the model needs them, others, on the CPU.
 
         Each is of shape (num_windows, longest), int64. `token_type_ids` are the tokenizer's; `position_ids` count a
-        window's own tokens.
+        window's own tokens. `global_attention_mask` is on the question, all before the first separator. LED would
+        have it nowhere by itself, and Longformer would fail on a context that spells a separator.
         """
         lengths = windows.lengths
         mask = token_mask(lengths, self.padding_side).astype("int64")
@@ -177,6 +155,9 @@ class Collator:
             arrays["token_type_ids"] = pad(
                 windows.token_type_ids, lengths, fill=self._pad_token_type_id, side=self.padding_side
             )
+        if self._sep_token_id is not None:
+            before_separator = (arrays["input_ids"] == self._sep_token_id).cumsum(axis=1) == 0
+            arrays["global_attention_mask"] = before_separator * mask
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def to_device(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -234,37 +215,9 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def usable_precision(model: PreTrainedModel, precision: str) -> torch.dtype:
-    """Return `resolve_precision` for a model where it is, with `auto` down to float32 where its code needs that.
-
-    Some models mix dtypes by hand and fail under autocast (DeBERTa); two tokens tell, and no list of names has to.
-    """
-    dtype = resolve_precision(precision, model.device)
-    if precision == "auto" and dtype != torch.float32:
-        with autocast(model.device, dtype):
-            return dtype if _runs(model, torch.zeros((1, 2), dtype=torch.int64, device=model.device)) else torch.float32
-    return dtype
-
-
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """Return the context in which a forward pass runs in `dtype`; float32 leaves everything as it is."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
-
-
-def _takes(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seq_len: int) -> bool:
-    # Not a padding id: RoBERTa counts its positions over the tokens that are not padding.
-    padding = {tokenizer.pad_token_id, model.config.pad_token_id}
-    token = next(i for i in range(len(tokenizer)) if i not in padding)
-    return _runs(model, torch.full((1, seq_len), token))
-
-
-def _runs(model: PreTrainedModel, ids: torch.Tensor) -> bool:
-    try:
-        with torch.inference_mode():
-            model(input_ids=ids, attention_mask=torch.ones_like(ids))
-    except (IndexError, RuntimeError):
-        return False
-    return True
 
 
 @contextmanager
@@ -276,7 +229,7 @@ def _explained(model: str) -> Iterator[None]:
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         yield
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         where = "this folder" if pathlib.Path(model).is_dir() else "neither a folder here nor to be had from the hub"
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UsageError(

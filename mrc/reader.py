@@ -18,7 +18,8 @@ from mrc import pipeline, storage
 from mrc.batching import first_token, pad, token_budget_batches
 from mrc.errors import UsageError
 from mrc.examples import Example, Prediction
-from mrc.models import Collator, autocast, check_fits, forward, load_model, load_tokenizer, on_cpu, usable_precision
+from mrc.models import Collator, autocast, forward, load_model, load_tokenizer
+from mrc.probes import check_fits, on_cpu, padding_shows, usable_precision
 from mrc.spans import ExampleSpans, SpanConfig, WindowSpans, best_spans, make_predictions, merge_windows, token_bounds
 from mrc.windows import WindowConfig, Windows, make_windows
 
@@ -82,6 +83,7 @@ class Reader:
         self._tokenizer = tokenizer
         self._dtype = usable_precision(self._model, precision)
         self._collator = Collator(model, tokenizer, self._device)
+        self._equal_lengths = padding_shows(self._model, tokenizer, window.max_seq_length)
         self._longest_window = window.max_seq_length
         self._max_batch_tokens = max_batch_tokens or (32_768 if self._device.type == "cuda" else 2_048)
 
@@ -201,7 +203,7 @@ class Reader:
             windows.offsets, windows.row_splits, windows.example, [example.context for example in examples]
         )
         located = replace(windows, offsets=bounds)
-        batches = token_budget_batches(windows.lengths, self._max_batch_tokens)
+        batches = token_budget_batches(windows.lengths, self._max_batch_tokens, equal_lengths=self._equal_lengths)
         found = [self._read_batch(located, batch, look) for batch in batches]
         order = np.concatenate(batches) if batches else np.empty(0, dtype=np.int64)
         return merge_windows(

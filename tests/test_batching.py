@@ -18,6 +18,19 @@ def test_token_budget_batches_hold_every_window_once_within_the_budget(lengths: 
         assert len(batch) == 1 or len(batch) * lengths[batch].max() <= budget
 
 
+@given(LENGTHS, st.integers(1, 4000))
+def test_batches_of_equal_lengths_have_no_padding_and_are_as_few_as_can_be(lengths: np.ndarray, budget: int) -> None:
+    batches = token_budget_batches(lengths, budget, equal_lengths=True)
+    assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(len(lengths)))
+    expected = 0
+    for length, count in zip(*np.unique(lengths, return_counts=True), strict=True):
+        expected += -(-count // max(1, budget // length))
+    assert len(batches) == expected
+    for batch in batches:
+        assert len(set(lengths[batch])) == 1
+        assert len(batch) == 1 or lengths[batch].sum() <= budget
+
+
 def test_token_budget_batches_of_mixed_lengths_waste_little() -> None:
     lengths = np.random.default_rng(0).integers(20, 385, 4000)
     padded = sum(len(batch) * lengths[batch].max() for batch in token_budget_batches(lengths, 4096))

@@ -21,7 +21,7 @@ LAYERS = (
     {"errors", "examples"},
     {"validation", "windows", "spans", "metrics", "batching"},
     {"storage"},
-    {"sources", "models", "pipeline", "reader", "sample"},
+    {"sources", "models", "pipeline", "probes", "reader", "sample"},
     {"training", "answering", "evaluation"},
     {"report"},
     {"launch"},
@@ -114,7 +114,7 @@ def test_pure_modules_load_neither_ray_nor_torch() -> None:
     assert loaded == dict.fromkeys(names, ("", 0))
 
 
-@pytest.mark.parametrize("part", ["spans", "models", "reader"])
+@pytest.mark.parametrize("part", ["spans", "models", "probes", "reader"])
 def test_torch_side_does_not_name_ray(part: str) -> None:
     files = [path for path in MODULES if path.with_suffix("").parts[1] == part]
     assert files

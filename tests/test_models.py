@@ -27,15 +27,14 @@ from mrc.models import (
     IGNORED,
     Collator,
     autocast,
-    check_fits,
     forward,
     load_model,
     load_tokenizer,
     resolve_precision,
     set_dropout,
     span_loss,
-    usable_precision,
 )
+from mrc.probes import check_fits, usable_precision
 from mrc.windows import WindowConfig, Windows, make_windows
 from tests.tiny import FAMILIES, POSITIONS, config_of, tokenizer_for, write_model
 from tests.tokenizers import CORPUS, tokenizer_of

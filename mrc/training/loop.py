@@ -21,16 +21,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mrc import storage
 from mrc.errors import MrcError
-from mrc.models import (
-    Collator,
-    autocast,
-    check_fits,
-    forward,
-    load_model,
-    load_tokenizer,
-    span_loss,
-    usable_precision,
-)
+from mrc.models import Collator, autocast, forward, load_model, load_tokenizer, span_loss
+from mrc.probes import check_fits, usable_precision
 from mrc.reader import Reader
 from mrc.spans import SpanConfig
 from mrc.training import checkpoints

@@ -1,0 +1,161 @@
+"""What no config says of a model, found out by reading with it: how long a window it takes, and whether it reads right.
+
+No list of model names has to be kept for this, and a class that transformers adds tomorrow is judged as the others are.
+The price is a few windows at load.
+"""
+
+import copy
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mrc.errors import UsageError
+from mrc.models import Collator, autocast, forward, resolve_precision, takes_global_attention
+from mrc.windows import Windows
+
+_TOKENS = 192
+"""Longest window of `padding_shows`: over the 64 tokens of Reformer's chunks, under the 704 of BigBird's attention."""
+
+_TOLERANCE = 1e-3
+"""Of differences between logits, relative to the largest."""
+
+
+def check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> None:
+    """Check that the model takes every token id of the tokenizer, and windows of `max_seq_length` tokens.
+
+    The position limit is the model's, and no config field tells it reliably (klue/roberta: 514 positions, 512 tokens),
+    so one window is read. Call it on the CPU: an index out of range there is an exception, on a GPU it is the end.
+
+    Raises:
+        UsageError: Names what the model takes at most, or what else it wants (images, a language); or it reads at
+            random, or each token by itself.
+    """
+    known_ids = next(model.get_input_embeddings().parameters()).shape[0]
+    if len(tokenizer) > known_ids:
+        raise UsageError(
+            f"--model {tokenizer.name_or_path}: its tokenizer has {len(tokenizer):,} tokens and its model embeds only "
+            f"{known_ids:,}; they do not belong together"
+        )
+    ids = _ordinary_ids(model, tokenizer, max_seq_length)
+    failure = _failure(model, ids)
+    if failure is None:
+        _check_reading(model, tokenizer, ids)
+        return
+    low, high = 0, max_seq_length
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if _failure(model, ids[:, :middle]) is None else (low, middle)
+    if low == 0:
+        reason = (str(failure).splitlines() or [type(failure).__name__])[0]
+        raise UsageError(f"--model {tokenizer.name_or_path}: the model does not read windows of text: {reason}")
+    raise UsageError(f"--max_seq_length {max_seq_length}: the model takes windows of at most {low} tokens")
+
+
+def on_cpu(model: PreTrainedModel) -> PreTrainedModel:
+    """Return a model that is on the CPU as it is, and of any other a copy there, as `check_fits` needs."""
+    return model if model.device.type == "cpu" else copy.deepcopy(model).cpu()
+
+
+def padding_shows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> bool:
+    """Tell whether a window's logits change when it is padded: such a model is read in batches of equal lengths.
+
+    So it is where padding gets past the attention mask: into convolutions (ConvBERT), pooling (Funnel), a Fourier
+    transform (FNet). A window is read alone and then padded to nearly twice its length.
+
+    The windows are short on purpose, the shorter one first. BigBird turns its sparse attention off for good at the
+    first window that is too short for it, so this is where it does so, and not at some point among the examples.
+    """
+    long = min(max_seq_length, _TOKENS)
+    short = long // 2 + 1
+    ids = _ordinary_ids(model, tokenizer, long)[0].numpy()
+    windows = Windows(
+        example=np.zeros(2, np.int32),
+        row_splits=np.array([0, short, short + long]),
+        input_ids=np.concatenate([ids[:short], ids]).astype(np.int32),
+        token_type_ids=None,
+        offsets=np.full((short + long, 2), -1, np.int32),
+        null_index=np.zeros(2, np.int32),
+    )
+    collator = Collator(model, tokenizer, model.device)
+    alone, together = (collator.to_device(collator.inputs(windows.take(np.arange(n)))) for n in (1, 2))
+    with _reading(model):
+        unpadded = torch.stack(forward(model, alone))[:, 0]
+        padded = torch.stack(forward(model, together))[:, 0, together["attention_mask"][0] == 1]
+    return bool((padded - unpadded).abs().max() > _TOLERANCE * unpadded.abs().max())
+
+
+def usable_precision(model: PreTrainedModel, precision: str) -> torch.dtype:
+    """Return `resolve_precision` for a model where it is, with `auto` down to float32 where its code needs that.
+
+    Some models mix dtypes by hand and fail under autocast (DeBERTa); two tokens tell, and no list of names has to.
+    """
+    dtype = resolve_precision(precision, model.device)
+    if precision == "auto" and dtype != torch.float32:
+        with autocast(model.device, dtype):
+            two_tokens = torch.zeros((1, 2), dtype=torch.int64, device=model.device)
+            return dtype if _failure(model, two_tokens) is None else torch.float32
+    return dtype
+
+
+def _ordinary_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seq_len: int) -> torch.Tensor:
+    """Return a window of tokens that are not special, over and over; shape (1, seq_len), on the CPU.
+
+    A padding id would not do: RoBERTa counts its positions over the tokens that are not padding.
+    """
+    special = {*tokenizer.all_special_ids, model.config.pad_token_id}
+    ordinary = itertools.cycle(i for i in range(len(tokenizer)) if i not in special)
+    return torch.tensor([list(itertools.islice(ordinary, seq_len))])
+
+
+def _check_reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ids: torch.Tensor) -> None:
+    """Raise UsageError unless a window always has the same logits, and its first token a part in the others'."""
+    other = ids.clone()
+    other[0, 0] = ids[0, 1:].max()
+    with _reading(model):
+        first, again, differently = (
+            torch.stack(forward(model, _bare_inputs(model, of)))[..., 1:] for of in (ids, ids, other)
+        )
+    if (first - again).abs().max() > _TOLERANCE * first.abs().max():
+        raise UsageError(
+            f"--model {tokenizer.name_or_path}: the model reads one window differently each time, so that no answer "
+            "would come twice (Reformer draws its buckets at random unless its config sets hash_seed)"
+        )
+    if torch.equal(first, differently) and not torch.equal(ids, other):
+        raise UsageError(
+            f"--model {tokenizer.name_or_path}: here the model reads each token by itself, so that no answer would "
+            "depend on its question (MRA does without its CUDA kernel)"
+        )
+
+
+def _failure(model: PreTrainedModel, ids: torch.Tensor) -> Exception | None:
+    """Return what a model raises when it reads these tokens."""
+    try:
+        with torch.inference_mode():
+            model(**_bare_inputs(model, ids))
+    except (IndexError, RuntimeError, ValueError) as error:
+        return error
+    return None
+
+
+def _bare_inputs(model: PreTrainedModel, ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Return the least that a model wants to read windows of one length."""
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if takes_global_attention(model):
+        inputs["global_attention_mask"] = torch.zeros_like(ids)
+    return inputs
+
+
+@contextmanager
+def _reading(model: PreTrainedModel) -> Iterator[None]:
+    """Turn dropout and gradients off for a while."""
+    was_training = model.training
+    model.train(mode=False)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.train(was_training)
