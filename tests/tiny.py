@@ -103,8 +103,12 @@ def write_model(folder: pathlib.Path, family: str = "bert", *, seed: int = 0, **
     auto = AutoModelForSeq2SeqLM if family == "t5" else AutoModel
     model = auto.from_config(config)  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
-    tokenizer = copy.deepcopy(tokenizer_for(family))
-    # It writes what it was made with, not what was set since.
-    tokenizer.init_kwargs |= {"padding_side": tokenizer.padding_side, "model_input_names": tokenizer.model_input_names}
-    tokenizer.save_pretrained(folder)
+    save_tokenizer(tokenizer_for(family), folder)
     return str(folder)
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: pathlib.Path) -> None:
+    """Write a tokenizer as it is now; by itself it writes what it was made with, not what was set since."""
+    now = copy.deepcopy(tokenizer)
+    now.init_kwargs |= {"padding_side": now.padding_side, "model_input_names": now.model_input_names}
+    now.save_pretrained(folder)
