@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from transformers import (
     AutoModelForQuestionAnswering,
+    AutoModelForTokenClassification,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerFast,
@@ -18,6 +19,7 @@ from transformers import (
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from mrc.models import is_t5_family
 from tests.tiny import POSITIONS, save_tokenizer
 from tests.tokenizers import CORPUS, VOCAB_SIZE, tokenizer_of
 
@@ -136,9 +138,8 @@ def tiny_config(model_type: str, **changes: Any) -> PreTrainedConfig:
     tokenizer = tokenizer_for(model_type)
     make = CONFIG_MAPPING[model_type]
     values = {"vocab_size": len(tokenizer), **_SIZES}
-    for token in ("pad", "bos", "eos", "cls", "sep", "question", "decoder_start"):
-        name = f"{token}_token_id"
-        values[name] = getattr(tokenizer, name, tokenizer.pad_token_id if token == "decoder_start" else None)
+    for token in ("pad", "bos", "eos", "cls", "sep", "question"):
+        values[f"{token}_token_id"] = getattr(tokenizer, f"{token}_token_id", None)
     known = {name: value for name, value in values.items() if name in make.__dataclass_fields__ and value is not None}
     return make(**{**known, **_PECULIAR.get(model_type, {}), **changes})
 
@@ -146,9 +147,9 @@ def tiny_config(model_type: str, **changes: Any) -> PreTrainedConfig:
 def write_zoo_model(folder: pathlib.Path, model_type: str, **changes: Any) -> str:
     """Write a tiny model of a type, its head too, with its tokenizer, and return the folder's path."""
     torch.manual_seed(0)
-    model: PreTrainedModel = AutoModelForQuestionAnswering.from_config(  # type: ignore[no-untyped-call]
-        tiny_config(model_type, **changes)
-    )
+    config = tiny_config(model_type, **changes)
+    auto = AutoModelForTokenClassification if is_t5_family(config) else AutoModelForQuestionAnswering
+    model: PreTrainedModel = auto.from_config(config)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.ndim > 1:
