@@ -2,6 +2,7 @@
 
     MrcError             anything mrc can explain; a job prints it as one line, without a traceback
     ├── UsageError       the request cannot be carried out as asked (flag, file, model, shape); exit code 2
+    │   └── BadFileError a file of the input is torn, or of another format than its name says
     └── RunError         the request was fine and the run failed, or was stopped, on the way; exit code 1
 
 Every message says what was seen, where it was seen, and what to do about it, naming the flag to change.
@@ -18,6 +19,10 @@ class UsageError(MrcError):
     """What the user asked for cannot be done: change the command."""
 
     exit_code = 2
+
+
+class BadFileError(UsageError):
+    """A file of the input cannot be read as what it is named: bulk answering may be told to go on without it."""
 
 
 class RunError(MrcError):

@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 
 from mrc import storage
 from mrc.errors import RunError, UsageError
+from mrc.settings import differences, resolved
 from mrc.sources import SourceConfig
 from mrc.training import TrainConfig, checkpoints
 from mrc.training.card import model_card
 from mrc.training.checkpoints import TrainState
-from mrc.training.config import differences, resolved
+from mrc.training.config import MAY_CHANGE
 from mrc.training.data import plan_data
 from mrc.training.prepare import UnitRecord, check_rejects
 from mrc.training.progress import RunLog, describe, duration
@@ -153,10 +154,10 @@ def test_differences_name_what_makes_another_run_and_nothing_else() -> None:
         # It is fitted; a run from before there was one goes on.
         "temperature": 2.0,
     }
-    assert differences(old, {**old, **same}) == []
+    assert differences(old, {**old, **same}, MAY_CHANGE) == []
     changed = {**old, "learning_rate": 1.0, "max_seq_length": 512}
-    assert differences(old, changed) == ["--learning_rate: 2e-05 -> 1.0", "--max_seq_length: 384 -> 512"]
-    assert differences(yaml.safe_load(yaml.safe_dump(old)), old) == []
+    assert differences(old, changed, MAY_CHANGE) == ["--learning_rate: 2e-05 -> 1.0", "--max_seq_length: 384 -> 512"]
+    assert differences(yaml.safe_load(yaml.safe_dump(old)), old, MAY_CHANGE) == []
 
 
 @pytest.mark.parametrize(

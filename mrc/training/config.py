@@ -1,13 +1,13 @@
 """What a training run is told, and how it is told apart from another run."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from mrc.errors import UsageError
 
 # Fields that say where and how a run runs, not what it learns, and the temperature, which is fitted whatever is said: a
 # run may be continued with others.
-_MAY_CHANGE = frozenset(
+MAY_CHANGE = frozenset(
     {
         "output", "overwrite", "num_workers", "use_gpu", "cpus_per_worker", "max_failures", "wait_for_nodes",
         "max_batch_tokens", "logging_steps", "save_steps", "save_minutes",
@@ -125,20 +125,6 @@ class TrainConfig:
         _check("dropout", self.dropout, self.dropout is None or 0 <= self.dropout < 1, "from 0 to below 1")
         _check("weight_decay", self.weight_decay, self.weight_decay >= 0, "0 or more")
         _check("max_failures", self.max_failures, self.max_failures >= 0, "0 or more")
-
-
-def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
-    """Name the settings in which two resolved configs are different runs, as `flag: old -> new`.
-
-    What only says where a run runs (workers, folders, logging) may change between the start and the end of a run.
-    """
-    names = sorted((old.keys() | new.keys()) - _MAY_CHANGE)
-    return [f"--{name}: {old.get(name)} -> {new.get(name)}" for name in names if old.get(name) != new.get(name)]
-
-
-def resolved(*configs: Any) -> dict[str, Any]:
-    """Return the fields of several configs as one flat mapping, as `--config` reads it."""
-    return {name: value for config in configs for name, value in asdict(config).items()}
 
 
 def _check(name: str, value: Any, holds: bool, expected: str) -> None:

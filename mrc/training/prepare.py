@@ -10,7 +10,7 @@ import logging
 import pickle
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from transformers import PreTrainedTokenizerBase
 from mrc import storage
 from mrc.errors import MrcError, RunError
 from mrc.examples import Example, Reject, examples_to_table, rejects_to_table
+from mrc.metrics import is_korean
 from mrc.models import IGNORED
 from mrc.sources import SourceConfig, Unit, read_unit
 from mrc.training.data import row_numbers
@@ -116,7 +117,9 @@ def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:
     for index, reason, detail in rejections:
         row, example = read[index]
         rejects.append(reject_row(unit.source, row, asdict(example), example.id, RowError(reason, detail)))
-    examples, windows = _without(windows, [example for _, example in read], {item.example for item in rejections})
+    rejected = {item.example for item in rejections}
+    windows = windows.without(rejected, len(read))
+    examples = [example for i, (_, example) in enumerate(read) if i not in rejected]
     write_arrow(preparation.url(unit, "windows.arrow"), windows_to_table(_labelled(windows, examples, preparation)))
     if preparation.side == "validation":
         write_arrow(preparation.url(unit, "examples.arrow"), examples_to_table(examples))
@@ -127,23 +130,12 @@ def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:
         rows=len(items),
         examples=len(examples),
         windows=len(windows),
-        korean=sum(_is_korean(example.question) for example in examples),
+        korean=sum(is_korean(example.question) for example in examples),
         unanswerable=sum(not example.answers for example in examples),
         rejects=dict(Counter(reject.reason for reject in rejects)),
     )
     storage.write_text(preparation.url(unit, "json"), json.dumps(asdict(record)))
     return record
-
-
-def _without(windows: Windows, examples: list[Example], rejected: set[int]) -> tuple[list[Example], Windows]:
-    """Leave out rejected examples, which have no windows, and count on without them."""
-    kept = np.array([i not in rejected for i in range(len(examples))], dtype=bool)
-    renumbered = (np.cumsum(kept) - 1).astype(np.int32)[windows.example]
-    return [example for example, keep in zip(examples, kept, strict=True) if keep], replace(windows, example=renumbered)
-
-
-def _is_korean(text: str) -> bool:
-    return any("가" <= char <= "힣" for char in text)
 
 
 def check_rejects(records: Sequence[UnitRecord], *, max_share: float, side: str, rejects_folder: str) -> None:

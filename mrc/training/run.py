@@ -18,17 +18,18 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import ray
-import yaml
 from transformers import PreTrainedTokenizerBase
 
 from mrc import storage
 from mrc.errors import RunError, UsageError
+from mrc.metrics import fitting_scorer
 from mrc.models import is_t5_family, load_config, load_tokenizer
+from mrc.settings import differences, read_settings, resolved, write_settings
 from mrc.sources import SourceConfig, Unit
 from mrc.spans import SpanConfig
 from mrc.training import checkpoints
 from mrc.training.card import model_card
-from mrc.training.config import TrainConfig, differences, resolved
+from mrc.training.config import MAY_CHANGE, TrainConfig
 from mrc.training.data import Data, hold_out, plan_data
 from mrc.training.loop import Assignment
 from mrc.training.prepare import Preparation, UnitRecord, check_rejects, fingerprint, prepare
@@ -112,7 +113,7 @@ def run(plan: Plan) -> Result:
     # A run that came to no checkpoint has nothing to keep: a mistake in its flags is mended with other flags.
     if plan.train.overwrite or _other_settings(plan.train.output, plan.config):
         _start_over(plan)
-    storage.write_text(plan.url("config.yaml"), yaml.safe_dump(plan.config, sort_keys=False, allow_unicode=True))
+    write_settings(plan.url("config.yaml"), plan.config)
     if plan.data.holds_out:
         plan = replace(plan, data=hold_out(plan.data, plan.train))
     train, train_records = _prepare_side(plan, "train", plan.data.train, plan.data.train_source)
@@ -183,11 +184,8 @@ def _check_folder(config: TrainConfig, wanted: dict[str, Any]) -> None:
 
 def _other_settings(output: str, wanted: dict[str, Any]) -> list[str]:
     """Return what is set otherwise in the run that an output folder holds; nothing where it holds none."""
-    url = storage.join(output, "config.yaml")
-    if not storage.exists(url):
-        return []
-    # Through YAML and back, so that a tuple and a list are the same.
-    return differences(yaml.safe_load(storage.read_text(url)), yaml.safe_load(yaml.safe_dump(wanted)))
+    there = read_settings(storage.join(output, "config.yaml"))
+    return [] if there is None else differences(there, wanted, MAY_CHANGE)
 
 
 def _start_over(plan: Plan) -> None:
@@ -226,9 +224,11 @@ def _scorer(plan: Plan, records: Sequence[UnitRecord]) -> str:
     """Return the scorer asked for, or the one that fits the validation data."""
     if plan.train.scorer != "auto":
         return plan.train.scorer
-    if 2 * sum(record.korean for record in records) > sum(record.examples for record in records):
-        return "korquad"
-    return "squad_v2" if any(record.unanswerable for record in records) else "squad"
+    return fitting_scorer(
+        total=sum(record.examples for record in records),
+        korean=sum(record.korean for record in records),
+        unanswerable=sum(record.unanswerable for record in records),
+    )
 
 
 def _finish(plan: Plan, *, scorer: str, **counts: int) -> Result:

@@ -1,7 +1,7 @@
 """Examples -> windows: the same as Hugging Face's run_qa gets from the tokenizer, each distinct text tokenized once."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -93,6 +93,12 @@ class Windows:
             offsets=self.offsets[tokens],
             null_index=self.null_index[indices],
         )
+
+    def without(self, examples: Collection[int], num_examples: int) -> "Windows":
+        """Return the windows as numbered once some of `num_examples` examples, which have none, are left out."""
+        kept = np.ones(num_examples, dtype=bool)
+        kept[list(examples)] = False
+        return replace(self, example=(np.cumsum(kept) - 1).astype(np.int32)[self.example])
 
 
 class Rejection(NamedTuple):

@@ -1,0 +1,122 @@
+"""Single files: read whole, and written so that a name is either absent or whole."""
+
+import contextlib
+import os
+import pathlib
+import posixpath
+import uuid
+from collections.abc import Iterator
+from io import BytesIO
+from typing import IO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec.implementations.local import LocalFileSystem
+
+from mrc.storage.places import resolve
+
+
+def read_bytes(url: str) -> bytes:
+    """Return a file's bytes; raises FileNotFoundError where it is absent."""
+    filesystem, path = resolve(url)
+    return bytes(filesystem.cat_file(path))
+
+
+def read_text(url: str) -> str:
+    """Return a UTF-8 file's text, line ends untouched; raises FileNotFoundError where it is absent."""
+    return read_bytes(url).decode("utf-8")
+
+
+def read_table(url: str, columns: list[str] | None = None) -> pa.Table:
+    """Return a Parquet file as a table, or some of its columns; raises FileNotFoundError where it is absent."""
+    filesystem, path = resolve(url)
+    with filesystem.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
+        return parquet.read(columns=columns)
+
+
+@contextlib.contextmanager
+def open_atomic(url: str) -> Iterator[IO[bytes]]:
+    """Open a file for writing bytes that appears under its name at the end of the block, whole, or not at all.
+
+    Folders are made as needed. An exception in the block leaves the name as it was; a killed process leaves at most a
+    hidden temporary file (`.<name>.<random>.tmp`), which `list_files` skips.
+    """
+    filesystem, path = resolve(url)
+    if isinstance(filesystem, LocalFileSystem):
+        with replacing(pathlib.Path(path)) as temporary, temporary.open("xb") as file:
+            yield file
+    else:
+        buffer = BytesIO()
+        yield buffer
+        filesystem.pipe_file(path, buffer.getvalue())
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yield a free name beside a local path; what the block writes there is synced and renamed to the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Not tempfile: it makes files that only their owner may read, and the rename would keep that.
+    temporary = path.with_name(f".{path.name[:100]}.{uuid.uuid4().hex}.tmp")
+    try:
+        yield temporary
+        _sync(temporary, os.O_RDWR)
+        os.replace(temporary, path)
+        _sync(path.parent, os.O_RDONLY)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _sync(path: pathlib.Path, flags: int) -> None:
+    """Flush a file, or a folder's entries, to the disk."""
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(url: str, data: bytes) -> None:
+    """Write a file atomically, replacing what was there."""
+    with open_atomic(url) as file:
+        file.write(data)
+
+
+def write_text(url: str, text: str) -> None:
+    """Write a UTF-8 file atomically, replacing what was there."""
+    write_bytes(url, text.encode("utf-8"))
+
+
+def write_table(url: str, table: pa.Table) -> None:
+    """Write a table as Parquet with zstd compression, atomically, replacing what was there."""
+    with open_atomic(url) as file:
+        pq.write_table(table, file, compression="zstd")
+
+
+def create(url: str, data: bytes) -> bool:
+    """Write a file only where there is none, and tell whether it was written: of several writers one succeeds.
+
+    On a local disk a reader may see it before its bytes are in it. A store that has no such request (fsspec's
+    `mode="create"`) is asked first, which leaves a moment between.
+    """
+    filesystem, path = resolve(url)
+    try:
+        if isinstance(filesystem, LocalFileSystem):
+            os.makedirs(posixpath.dirname(path), exist_ok=True)
+            with open(path, "xb") as file:
+                file.write(data)
+        else:
+            filesystem.pipe_file(path, data, mode="create")
+    except FileExistsError:
+        return False
+    except (NotImplementedError, TypeError):
+        if filesystem.exists(path):
+            return False
+        filesystem.pipe_file(path, data)
+    return True
+
+
+def remove(url: str) -> None:
+    """Remove a file, or a folder with all that is in it; what is absent already is no error."""
+    filesystem, path = resolve(url)
+    with contextlib.suppress(FileNotFoundError):
+        filesystem.rm(path, recursive=True)
