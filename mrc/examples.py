@@ -29,7 +29,8 @@ class Example:
     """A question about a context.
 
     `answers` is None where no gold is known, and empty where the gold is that the context has no answer.
-    `title` names the article that the context comes from, where the source tells.
+    `title` names the article that the context comes from, where the source tells. `kept` holds the values of columns
+    that are carried through to the output, in the order in which they were asked for.
     """
 
     id: str
@@ -37,6 +38,7 @@ class Example:
     context: str
     answers: tuple[Answer, ...] | None = None
     title: str | None = None
+    kept: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,7 +117,7 @@ REJECT_SCHEMA = pa.schema(
 
 
 def examples_to_table(examples: Sequence[Example]) -> pa.Table:
-    """Return examples as a table of EXAMPLE_SCHEMA."""
+    """Return examples as a table of EXAMPLE_SCHEMA; what they keep of other columns stays behind."""
     columns = {
         name: [getattr(example, name) for example in examples] for name in ("id", "question", "context", "title")
     }

@@ -26,11 +26,7 @@ def cut(total: int, edges: list[int]) -> list[Unit]:
 
 
 def rows_of(units: list[Unit]) -> list[int]:
-    return [
-        row
-        for unit in units
-        for row in (unit.rows if unit.rows is not None else range(unit.start, unit.stop if unit.stop else 0))
-    ]
+    return [row for unit in units for row in (unit.rows if unit.rows is not None else range(unit.start, unit.stop))]
 
 
 @unhurried

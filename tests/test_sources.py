@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from mrc import storage
 from mrc.errors import UsageError
 from mrc.examples import Example, Reject, examples_from_table, examples_to_table
-from mrc.sources import SourceConfig, Unit, count_rows, plan_units, read_unit
+from mrc.sources import SourceConfig, Unit, plan_units, read_unit
 from mrc.sources.parquet import cut_row_groups
 from tests.source_files import WRITERS, example_lists, make_examples, squad_table, unhurried, write_jsonl, write_squad
 
@@ -27,7 +27,7 @@ pytest_plugins = ["tests.s3"]
 CONFIG = SourceConfig()
 
 
-def read(locations: str | Sequence[str], config: SourceConfig = CONFIG, **plan: int) -> list[Example | Reject]:
+def read(locations: str | Sequence[str], config: SourceConfig = CONFIG, **plan: Any) -> list[Example | Reject]:
     return [row for unit in plan_units(locations, config, **plan) for row in read_unit(unit, config)]
 
 
@@ -180,7 +180,7 @@ def test_a_store_is_read_by_folder_glob_list_and_commas(three_files: str) -> Non
 def test_units_have_stable_different_names_and_pickle(three_files: str) -> None:
     units = plan_units(three_files, CONFIG, unit_rows=4)
     assert plan_units(three_files, CONFIG, unit_rows=4) == units
-    assert [count_rows(unit) for unit in units] == [5, 5, 5, 5]
+    assert [unit.num_rows for unit in units] == [5, 5, 5, 5]
     units += [Unit(source=units[0].source, format="parquet", start=0, stop=5, rows=rows) for rows in ((1,), (2,))]
     assert pickle.loads(pickle.dumps(units)) == units
     names = {unit.name for unit in units}
@@ -213,7 +213,7 @@ def test_what_cannot_be_found_is_refused_at_once(location: str | list[str], mess
 def test_the_sample_is_cut_like_a_file() -> None:
     location = "sample://train?num_examples=23&seed=3&language=ko"
     units = plan_units(location, CONFIG, unit_rows=7)
-    assert [count_rows(unit) for unit in units] == [8, 7, 8]
+    assert [unit.num_rows for unit in units] == [8, 7, 8]
     whole = read(location)
     assert [row for unit in units for row in read_unit(unit, CONFIG)] == whole
     assert len(set(ids(whole))) == 23
@@ -259,7 +259,7 @@ def test_a_column_that_the_whole_file_lacks_is_one_error(name: str, flags: dict[
         ("a.parquet", b"PAR1 torn", "a.parquet: not a whole Parquet file.*write it again"),
         ("a.parquet", b"", "not a whole Parquet file"),
         ("a.csv", b"", "no header line"),
-        ("a.csv", b'question,context\na,b\nc,"opens\nd,e\n', "record at line 3 never closes"),
+        ("a.csv", b'question,context\na,b\nc,"opens\nd,e\n', "quoted cell opens and never closes"),
         ("a.jsonl.gz", gzip.compress(b'{"question": "a"}\n' * 50)[:-12], "compressed file is torn"),
         ("a.jsonl.gz", b"not compressed", "compressed file is torn"),
     ],

@@ -120,7 +120,7 @@ def test_bad_csv_records_cost_themselves() -> None:
     ]
     details = [row.detail for row in rows if isinstance(row, Reject)]
     assert details[0] == "2 cells, where the header names 3 columns"
-    assert details[1].startswith("record at line 4: ")
+    assert "expected after" in details[1]
 
 
 def test_misshapen_squad_parts_cost_themselves() -> None:

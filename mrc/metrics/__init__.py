@@ -3,6 +3,7 @@
     normalise.py    what counts as the same text
     scorers.py      one prediction against its golds, by name
     sums.py         partial sums of scores, merged in any order; predictions against examples
+    table.py        sums as rows of the table of scores
     threshold.py    where the null answer should win
     calibration.py  how far probabilities can be believed, and the temperature that makes them so
     modules/        each scorer as a module for `evaluate.load(module_path(name))`, offline
@@ -13,11 +14,13 @@ Nothing here imports torch or Ray, and only modules/ imports `evaluate`.
 import pathlib
 
 from mrc.metrics.calibration import answer_probability, expected_calibration_error, fit_temperature
-from mrc.metrics.scorers import SCORERS, Scorer, get_scorer
+from mrc.metrics.scorers import SCORERS, Scorer, fitting_scorer, get_scorer, is_korean
 from mrc.metrics.sums import ExampleScore, Sums, score_example, score_predictions
+from mrc.metrics.table import METRICS_SCHEMA, metrics_row
 from mrc.metrics.threshold import NullThreshold, tune_null_threshold
 
 __all__ = [
+    "METRICS_SCHEMA",
     "SCORERS",
     "ExampleScore",
     "NullThreshold",
@@ -26,7 +29,10 @@ __all__ = [
     "answer_probability",
     "expected_calibration_error",
     "fit_temperature",
+    "fitting_scorer",
     "get_scorer",
+    "is_korean",
+    "metrics_row",
     "module_path",
     "score_example",
     "score_predictions",

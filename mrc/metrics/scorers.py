@@ -79,6 +79,24 @@ SCORERS: Mapping[str, Scorer] = MappingProxyType(
 """All scorers by name. `squad` is no measure for Korean, where particles stick to words: use `korquad` there."""
 
 
+def is_korean(text: str) -> bool:
+    """Tell whether a text has Hangul syllables."""
+    return any("가" <= char <= "힣" for char in text)
+
+
+def fitting_scorer(*, total: int, korean: int, unanswerable: int) -> str:
+    """Name the scorer that fits questions: for mostly Korean ones, else for some without an answer, else SQuAD 1.1's.
+
+    Args:
+        total: Number of questions.
+        korean: How many of them are Korean, see `is_korean`.
+        unanswerable: How many have the gold that there is no answer.
+    """
+    if 2 * korean > total:
+        return "korquad"
+    return "squad_v2" if unanswerable else "squad"
+
+
 def get_scorer(name: str) -> Scorer:
     """Return the scorer called `name`.
 

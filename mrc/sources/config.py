@@ -3,7 +3,7 @@
 import hashlib
 import posixpath
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import ClassVar, Literal
 from urllib.parse import urlsplit
 
 from mrc.errors import UsageError
@@ -50,33 +50,65 @@ class SourceConfig:
     dataset_config_name: str | None = None
     """Configuration of a Hugging Face data set that has several, such as `mrc` of `klue`."""
 
+    needs: ClassVar[tuple[str, ...]] = ("question_column", "context_column")
+    """The fields whose columns every file has to have."""
+
     def __post_init__(self) -> None:
         """Refuse what cannot work before anything is read."""
         if self.max_context_chars < 1:
             raise UsageError(f"--max_context_chars is {self.max_context_chars}; give at least 1")
-        for flag in COLUMN_FLAGS:
+        for flag in self.column_flags():
             if not getattr(self, flag):
                 raise UsageError(f"--{flag} is empty; give the column's name")
 
+    @classmethod
+    def column_flags(cls) -> tuple[str, ...]:
+        """Return the fields that name the columns which are read."""
+        return tuple(field.name for field in fields(cls) if field.name.endswith("_column"))
 
-COLUMN_FLAGS = tuple(field.name for field in fields(SourceConfig) if field.name.endswith("_column"))
-"""The fields of SourceConfig that name columns."""
+
+class DocumentSource(SourceConfig):
+    """How contexts without questions are read."""
+
+    needs = ("context_column",)
+
+    @classmethod
+    def column_flags(cls) -> tuple[str, ...]:
+        """Return the fields that name the columns of a document."""
+        return ("id_column", "context_column", "title_column")
+
+
+class QuestionSource(SourceConfig):
+    """How questions without contexts are read."""
+
+    needs = ("question_column",)
+
+    @classmethod
+    def column_flags(cls) -> tuple[str, ...]:
+        """Return the fields that name the columns of a question."""
+        return ("id_column", "question_column")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unit:
     """A range of rows of one source, `[start, stop)` in reading order, or some rows of it. Holds no rows; pickles.
 
-    `source` is a file (absolute path or URL), `dataset://name?split=...`, or `sample://split?...`. `stop` is None for
-    "to the end", where the number of rows is not known without reading. `rows`, where given, are the numbers of the
-    rows picked in that range, ascending.
+    `source` is a file (absolute path or URL), `dataset://name?split=...`, or `sample://split?...`. `rows`, where given,
+    are the numbers of the rows picked in that range, ascending. `offset` is the byte at which row `start` begins in a
+    text file of lines that is not compressed, so that what comes before it is not read; 0 elsewhere.
     """
 
     source: str
     format: Format
     start: int = 0
-    stop: int | None = None
+    stop: int
     rows: tuple[int, ...] | None = None
+    offset: int = 0
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows the unit stands for."""
+        return self.stop - self.start if self.rows is None else len(self.rows)
 
     @property
     def is_file(self) -> bool:
@@ -94,9 +126,8 @@ class Unit:
     def name(self) -> str:
         """A name for files about this unit, from the source and the rows alone: the same on every run."""
         picked = "" if self.rows is None else f"-picked-{_digest(repr(self.rows))}"
-        stop = "end" if self.stop is None else f"{self.stop:012d}"
         stem = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in self.stem)[:60]
-        return f"{stem}-{_digest(self.source)}-{self.start:012d}-{stop}{picked}"
+        return f"{stem}-{_digest(self.source)}-{self.start:012d}-{self.stop:012d}{picked}"
 
 
 def _digest(text: str) -> str:

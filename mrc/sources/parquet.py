@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrc import storage
-from mrc.errors import UsageError
+from mrc.errors import BadFileError, UsageError
 from mrc.sources.records import ChooseColumns, Record, table_rows
 
 _BATCH_ROWS = 1_024
@@ -16,22 +16,25 @@ _BATCH_ROWS = 1_024
 
 @contextmanager
 def _open(url: str) -> Iterator[pq.ParquetFile]:
-    """Open a Parquet file; one that is torn or something else raises UsageError."""
+    """Open a Parquet file; one that is torn or something else raises BadFileError."""
     filesystem, path = storage.resolve(url)
     try:
         with filesystem.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
             yield parquet
     except FileNotFoundError as error:
         raise UsageError(f"{url} is gone: it was there when the input was listed") from error
-    except pa.ArrowInvalid as error:
-        raise UsageError(f"{url}: not a whole Parquet file ({error}); write it again or leave it out") from error
+    except (pa.ArrowInvalid, OSError) as error:
+        # Arrow's own OSError, of a page that does not decompress, has no number; a file system's has.
+        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
+            raise
+        raise BadFileError(f"{url}: not a whole Parquet file ({error}); write it again or leave it out") from error
 
 
-def read_footer(url: str) -> tuple[list[str], list[int]]:
-    """Return the names of a Parquet file's top-level columns and the rows of each of its row groups."""
+def read_footer(url: str) -> tuple[pa.Schema, list[int]]:
+    """Return a Parquet file's columns and the rows of each of its row groups."""
     with _open(url) as parquet:
         groups = [parquet.metadata.row_group(group).num_rows for group in range(parquet.num_row_groups)]
-        return list(parquet.schema_arrow.names), groups
+        return parquet.schema_arrow, groups
 
 
 def cut_row_groups(group_rows: Sequence[int], unit_rows: int) -> list[tuple[int, int]]:

@@ -1,23 +1,24 @@
-"""Files -> raw rows, one reader a format: (row number, mapping of columns to values), in reading order.
+"""Text files -> raw rows, mappings of columns to values, one reader a format, in reading order.
 
 A row that cannot be parsed is a Malformed in its place. Text files are read as UTF-8 with or without a byte order mark;
 bytes that are not UTF-8 become lone surrogates, which validation reports, so that they cost their row alone. JSON files
-are held in memory whole; JSON Lines, CSV and Parquet stream.
+are held in memory whole; JSON Lines and CSV stream, from any row whose byte is known (lines.py finds them).
 """
 
 import csv
 import gzip
+import io
 import itertools
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TextIO, TypeAlias
 
 import pyarrow as pa
 
 from mrc import storage
-from mrc.errors import UsageError
+from mrc.errors import BadFileError, UsageError
 from mrc.validation import RowError
 
 
@@ -37,17 +38,19 @@ ChooseColumns: TypeAlias = Callable[[list[str]], list[str]]
 
 
 @contextmanager
-def _open_text(url: str, newline: str) -> Iterator[TextIO]:
-    """Open a text file, decompressed by its suffix; a torn or missing one raises UsageError."""
+def open_text(url: str, newline: str, offset: int = 0) -> Iterator[TextIO]:
+    """Open a text file at a byte, decompressed by its suffix; a torn or missing one raises UsageError."""
     filesystem, path = storage.resolve(url)
-    options = {"encoding": "utf-8-sig", "errors": "surrogateescape", "newline": newline, "compression": "infer"}
     try:
-        with filesystem.open(path, "rt", **options) as file:
-            yield file
+        with filesystem.open(path, "rb", compression="infer") as file:
+            file.seek(offset)
+            # A byte order mark stands at the beginning only.
+            encoding = "utf-8" if offset else "utf-8-sig"
+            yield io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline=newline)
     except FileNotFoundError as error:
         raise UsageError(f"{url} is gone: it was there when the input was listed") from error
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise UsageError(f"{url}: the compressed file is torn ({error}); write it again") from error
+        raise BadFileError(f"{url}: the compressed file is torn ({error}); write it again") from error
 
 
 def read_json(url: str) -> Iterator[Record]:
@@ -55,21 +58,21 @@ def read_json(url: str) -> Iterator[Record]:
 
     A `.json` file with one object a line is read as JSON Lines.
     """
-    with _open_text(url, "") as file:
+    with open_text(url, "") as file:
         text = file.read()
     try:
         content = json.loads(text)
     except json.JSONDecodeError as error:
         if error.msg != "Extra data":
-            raise UsageError(f"{url}: not JSON at line {error.lineno}, column {error.colno}: {error.msg}") from error
-        yield from map(_parse_line, _filled_lines(iter(text.split("\n"))))
+            raise BadFileError(f"{url}: not JSON at line {error.lineno}, column {error.colno}: {error.msg}") from error
+        yield from map(_parse_line, filled_lines(text.split("\n")))
         return
     except (RecursionError, ValueError) as error:
-        raise UsageError(f"{url}: not JSON that can be read: {error}") from error
+        raise BadFileError(f"{url}: not JSON that can be read: {error}") from error
     # An object without "data" is a row: the only line of a file of JSON Lines.
     articles = content.get("data", [content]) if isinstance(content, dict) else content
     if not isinstance(articles, list):
-        raise UsageError(f'{url}: neither SQuAD JSON (a list under "data") nor a list of rows; is it another file?')
+        raise BadFileError(f'{url}: neither SQuAD JSON (a list under "data") nor a list of rows; is it another file?')
     for number, article in enumerate(articles):
         yield from _article_rows(article, f"data[{number}]")
 
@@ -104,15 +107,16 @@ def _misshapen(value: Any, place: str, wanted: str) -> Malformed:
     return Malformed(json.dumps(value, ensure_ascii=False), error)
 
 
-def read_jsonl(url: str) -> Iterator[Record]:
-    """Yield the rows of a JSON Lines file; lines of white space only are skipped and not counted."""
+def read_jsonl(url: str, offset: int = 0) -> Iterator[Record]:
+    """Yield the rows of a JSON Lines file from the line that begins at a byte."""
     # Lines end at "\n" alone: JSON texts may hold other line separators.
-    with _open_text(url, "\n") as file:
-        yield from map(_parse_line, _filled_lines(file))
+    with open_text(url, "\n", offset) as file:
+        yield from map(_parse_line, filled_lines(file))
 
 
-def _filled_lines(lines: Iterator[str]) -> Iterator[str]:
-    return (line for line in lines if not line.isspace() and line)
+def filled_lines(lines: Iterable[str]) -> Iterator[str]:
+    """Yield the lines that are rows; lines of white space only are skipped and not counted."""
+    return (line for line in lines if line and not line.isspace())
 
 
 def _parse_line(line: str) -> Record:
@@ -125,32 +129,52 @@ def _parse_line(line: str) -> Record:
     return row
 
 
-def read_csv(url: str, delimiter: str) -> Iterator[Record]:
-    """Yield the rows of a CSV file with a header; an empty cell is None, as CSV has no other null.
+def read_csv(url: str, delimiter: str, offset: int = 0) -> Iterator[Record]:
+    """Yield the rows of a CSV file with a header, from the record that begins at a byte.
 
     Raises:
-        UsageError: There is no header, or the file ends inside a quoted cell: the rest of it was swallowed.
+        BadFileError: See `parse_csv`.
+    """
+    with open_text(url, "") as file:
+        header = read_header(file, url, delimiter)
+        if not offset:
+            yield from parse_csv(file, url, delimiter, header)
+            return
+    with open_text(url, "", offset) as file:
+        yield from parse_csv(file, url, delimiter, header)
+
+
+def read_header(lines: Iterable[str], url: str, delimiter: str) -> list[str]:
+    """Return the names of a CSV file's columns, from its first line or, with line ends in quotes, lines."""
+    header = next(csv.reader(lines, delimiter=delimiter, strict=True), None)
+    if not header:
+        raise BadFileError(f"{url}: no header line; the first line has to name the columns")
+    return header
+
+
+def parse_csv(lines: Iterable[str], url: str, delimiter: str, header: list[str]) -> Iterator[Record]:
+    """Yield the records of lines behind a header; an empty cell is None, as CSV has no other null.
+
+    No line is taken before its record is asked for.
+
+    Raises:
+        BadFileError: The file ends inside a quoted cell: the rest of it was swallowed.
     """
     # The default limit of 131,072 characters a cell is shorter than long contexts. It is global to the process.
     csv.field_size_limit(_MAX_CELL_CHARS)
-    with _open_text(url, "") as file:
-        reader = csv.reader(file, delimiter=delimiter, strict=True)
-        header = next(reader, None)
-        if not header:
-            raise UsageError(f"{url}: no header line; the first line has to name the columns")
-        while (cells := _next_cells(reader, url)) is not None:
-            if cells:
-                yield _csv_row(header, cells)
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    while (cells := _next_cells(reader, url)) is not None:
+        if cells:
+            yield _csv_row(header, cells)
 
 
 def _next_cells(reader: Any, url: str) -> list[str] | Malformed | None:
-    line = reader.line_num + 1
     try:
         return next(reader, None)
     except csv.Error as error:
         if "end of data" in str(error):
-            raise UsageError(f"{url}: the quoted cell that opens in the record at line {line} never closes") from error
-        return Malformed("", RowError("invalid_csv", f"record at line {line}: {error}"))
+            raise BadFileError(f"{url}: a quoted cell opens and never closes; write the file again") from error
+        return Malformed("", RowError("invalid_csv", str(error)))
 
 
 def _csv_row(header: list[str], cells: list[str] | Malformed) -> Record:

@@ -6,37 +6,42 @@ from typing import Any
 
 from mrc.errors import UsageError
 from mrc.examples import Answer, Example
-from mrc.sources.config import COLUMN_FLAGS, SourceConfig
+from mrc.sources.config import SourceConfig
 from mrc.validation import RowError, check_answer, check_filled, check_flag, check_id, check_integer, check_text
 
 _DEFAULTS = SourceConfig()
 
 
-def choose_columns(columns: Sequence[str], where: str, config: SourceConfig) -> list[str]:
+def choose_columns(columns: Sequence[str], where: str, config: SourceConfig, keep: Sequence[str] = ()) -> list[str]:
     """Return which of a file's columns are read, in the file's order; see `check_columns` for what is refused."""
-    check_columns(columns, where, config)
-    wanted = {getattr(config, flag) for flag in COLUMN_FLAGS}
+    check_columns(columns, where, config, keep)
+    wanted = {*(getattr(config, flag) for flag in config.column_flags()), *keep}
     return [column for column in columns if column in wanted]
 
 
-def check_columns(columns: Iterable[str], where: str, config: SourceConfig) -> None:
+def check_columns(columns: Iterable[str], where: str, config: SourceConfig, keep: Sequence[str] = ()) -> None:
     """Refuse a file that lacks a column as a whole, rather than each of its rows.
 
     Args:
         columns: The names of all columns of the file.
         where: The file, for the message.
-        config: Names the columns; those it renames, the question and the context are needed, and gold if required.
+        config: Names the columns; those it renames and those it `needs` have to be there, and gold if required.
+        keep: Further columns that have to be there.
 
     Raises:
         UsageError: A column is absent; names the columns seen and the flag.
     """
     seen = list(columns)
-    for flag in COLUMN_FLAGS:
+    for flag in config.column_flags():
         name = getattr(config, flag)
-        needed = flag in ("question_column", "context_column") or name != getattr(_DEFAULTS, flag)
+        needed = flag in config.needs or name != getattr(_DEFAULTS, flag)
         if needed and name not in seen:
             raise UsageError(f"{where} has no column {name!r}; name the right one with --{flag} ({_shown(seen)})")
-    _check_gold_columns(seen, where, config)
+    for name in keep:
+        if name not in seen:
+            raise UsageError(f"{where} has no column {name!r}, which --keep_columns names ({_shown(seen)})")
+    if "answers_column" in config.column_flags():
+        _check_gold_columns(seen, where, config)
 
 
 def _check_gold_columns(seen: Sequence[str], where: str, config: SourceConfig) -> None:
@@ -68,21 +73,64 @@ def parse_row(row: Mapping[str, Any], row_id: str, config: SourceConfig) -> Exam
     Raises:
         RowError: The row is no example; tells why.
     """
-    question = check_filled(row.get(config.question_column), config.question_column, "empty_question")
-    context = check_filled(row.get(config.context_column), config.context_column, "empty_context")
+    question = parse_question(row, config)
+    context = parse_context(row, config)
+    answers = _answers(row, context, config)
+    return Example(id=row_id, question=question, context=context, answers=answers, title=parse_title(row, config))
+
+
+def parse_question(row: Mapping[str, Any], config: SourceConfig) -> str:
+    """Return a row's question; raises RowError where it has none."""
+    return check_filled(row.get(config.question_column), config.question_column, "empty_question")
+
+
+def parse_context(row: Mapping[str, Any], config: SourceConfig) -> str:
+    """Return a row's context; raises RowError where it has none, or a longer one than is taken."""
+    name = config.context_column
+    context = check_filled(row.get(name), name, "empty_context")
     if len(context) > config.max_context_chars:
-        detail = (
-            f"{config.context_column} has {len(context)} characters; --max_context_chars is {config.max_context_chars}"
-        )
+        detail = f"{name} has {len(context)} characters; --max_context_chars is {config.max_context_chars}"
         raise RowError("context_too_long", detail)
+    return context
+
+
+def parse_title(row: Mapping[str, Any], config: SourceConfig) -> str | None:
+    """Return a row's title, None where it has none; raises RowError where it is no text."""
     title = row.get(config.title_column)
-    return Example(
-        id=row_id,
-        question=question,
-        context=context,
-        answers=_answers(row, context, config),
-        title=None if title is None else check_text(title, config.title_column),
+    return None if title is None else check_text(title, config.title_column)
+
+
+def kept_values(row: Mapping[str, Any], keep: Sequence[str], *, as_text: bool) -> tuple[Any, ...]:
+    """Return a row's values of the columns that are carried through.
+
+    Args:
+        row: Column names to values, as the file gives them.
+        keep: Names of the columns; a row of a file of lines may lack one, which is null then.
+        as_text: Whether anything but a text or null becomes its JSON text, as where a file has no types.
+
+    Raises:
+        RowError: A text has bytes that are not UTF-8.
+    """
+    values = tuple(row.get(name) for name in keep)
+    for name, value in zip(keep, values, strict=True):
+        _check_texts(value, name)
+    if not as_text:
+        return values
+    return tuple(
+        value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False) for value in values
     )
+
+
+def _check_texts(value: Any, name: str) -> None:
+    """Check the texts in a value, however deep they stand."""
+    if isinstance(value, str):
+        check_text(value, name)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _check_texts(item, name)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _check_texts(item, name)
 
 
 def row_id_of(row: Mapping[str, Any], default_id: str, config: SourceConfig) -> str:

@@ -9,14 +9,12 @@ from numpy.typing import NDArray
 
 from mrc.errors import UsageError
 from mrc.sources.config import Unit
-from mrc.sources.read import count_rows
 
 
 def select_rows(units: Sequence[Unit], max_samples: int | None, seed: int | None) -> list[Unit]:
     """Return units that hold just some rows of the given ones, in the same order.
 
-    Which rows these are depends on the order of all rows, `max_samples` and `seed` alone, not on the cut. Units of text
-    files are counted, which reads them once more; the first rows stop counting as soon as there are enough.
+    Which rows these are depends on the order of all rows, `max_samples` and `seed` alone, not on the cut.
 
     Args:
         units: Units without picked rows, as `plan_units` gives them.
@@ -36,18 +34,17 @@ def select_rows(units: Sequence[Unit], max_samples: int | None, seed: int | None
 def _first_rows(units: Iterable[Unit], max_samples: int) -> list[Unit]:
     chosen: list[Unit] = []
     for unit in units:
-        count = count_rows(unit, at_most=max_samples + 1)
-        if count > max_samples:
+        if unit.num_rows > max_samples:
             return [*chosen, replace(unit, stop=unit.start + max_samples)]
         chosen.append(unit)
-        max_samples -= count
+        max_samples -= unit.num_rows
         if not max_samples:
             break
     return chosen
 
 
 def _sampled_rows(units: Sequence[Unit], max_samples: int, seed: int) -> list[Unit]:
-    edges = np.concatenate([[0], np.cumsum([count_rows(unit) for unit in units], dtype=np.int64)])
+    edges = np.concatenate([[0], np.cumsum([unit.num_rows for unit in units], dtype=np.int64)])
     total = int(edges[-1])
     if max_samples >= total:
         return list(units)
