@@ -92,9 +92,7 @@ def start_ray() -> None:
         UsageError: No cluster answers at RAY_ADDRESS, or it does not let us in.
         RunError: A cluster could not be started, on a machine that is too busy for one.
     """
-    # Ray's libraries tell their progress at INFO; a job tells its own.
-    for name in ("ray.data", "ray.train", "ray.tune", "ray._private.authentication"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    _quiet()
     import ray
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
@@ -109,6 +107,13 @@ def start_ray() -> None:
     # Ray's own handler ends the process without a word.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ray.data.DataContext.get_current().enable_progress_bars = False
+    _quiet()  # Ray Data sets its level when it is imported
+
+
+def _quiet() -> None:
+    """Keep the progress of Ray's libraries, which they tell at INFO, off the console; a job tells its own."""
+    for name in ("ray.data", "ray.train", "ray.tune", "ray._private.authentication"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def _cluster_address() -> str | None:

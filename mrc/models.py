@@ -66,15 +66,16 @@ def load_config(model: str) -> Any:
         return AutoConfig.from_pretrained(model)
 
 
-def load_model(model: str, *, dropout: float | None = None) -> PreTrainedModel:
-    """Load a model for question answering in float32, with a fresh head where the checkpoint has none.
+def load_model(model: str, *, dropout: float | None = None, fresh_head: bool = True) -> PreTrainedModel:
+    """Load a model for question answering in float32.
 
     Args:
         model: A model folder, or a name on the hub.
         dropout: Sets every dropout probability of the config (hidden states, attention, head) where given.
+        fresh_head: Whether an encoder without a question-answering head gets one with random weights, to be trained.
 
     Raises:
-        UsageError: There is no such model, or no question-answering model is known for its type.
+        UsageError: There is no such model, no question-answering model is known for its type, or it has no head.
     """
     config = load_config(model)
     if dropout is not None:
@@ -84,7 +85,13 @@ def load_model(model: str, *, dropout: float | None = None) -> PreTrainedModel:
         config.id2label, config.label2id = _T5_LABELS, {label: i for i, label in _T5_LABELS.items()}
     auto = AutoModelForTokenClassification if is_t5 else AutoModelForQuestionAnswering
     with _explained(model):
-        return auto.from_pretrained(model, config=config, dtype=torch.float32)  # type: ignore[no-any-return]
+        loaded, loading = auto.from_pretrained(model, config=config, dtype=torch.float32, output_loading_info=True)
+    if loading["missing_keys"] and not fresh_head:
+        raise UsageError(
+            f"--model {model} has no question-answering head ({', '.join(sorted(loading['missing_keys'])[:3])} are "
+            "missing): its answers would be random; fine-tune it with jobs/train.py first"
+        )
+    return loaded  # type: ignore[no-any-return]
 
 
 def is_t5_family(config: Any) -> bool:

@@ -107,12 +107,13 @@ class Reader:
             **settings: Fields of WindowConfig and SpanConfig that shall differ from the folder's.
 
         Raises:
-            UsageError: There is no such model, it does not take windows of this length, or a setting is unknown.
+            UsageError: There is no such model, it was not trained to answer, it does not take windows of this length,
+                or a setting is unknown.
         """
         chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         with storage.local_copy(path) as folder:
-            window, span = _load_settings(Path(folder) / _SETTINGS, settings)
-            model, tokenizer = load_model(folder), load_tokenizer(folder)
+            window, span = load_settings(folder, settings)
+            model, tokenizer = load_model(folder, fresh_head=False), load_tokenizer(folder)
         check_fits(model, tokenizer, window.max_seq_length)
         return cls(
             model, tokenizer, window, span, device=chosen, precision=precision, max_batch_tokens=max_batch_tokens
@@ -189,7 +190,6 @@ class Reader:
             raise UsageError(f"example {examples[index].id!r}: {reason}: {detail}")
         return make_predictions(examples, self.read(examples, windows))
 
-    @torch.inference_mode()
     def read(self, examples: Sequence[Example], windows: Windows, look: Look | None = None) -> ExampleSpans:
         """Read windows and return the n best spans of every example.
 
@@ -198,18 +198,19 @@ class Reader:
             windows: All windows of these examples, in any order.
             look: Called with the logits of every batch.
         """
+        return self.read_located(locate(windows, [example.context for example in examples]), len(examples), look)
+
+    @torch.inference_mode()
+    def read_located(self, located: Windows, num_examples: int, look: Look | None = None) -> ExampleSpans:
+        """Do what `read` does with windows that `locate` gave, which need no texts."""
         self._model.eval()
-        bounds = token_bounds(
-            windows.offsets, windows.row_splits, windows.example, [example.context for example in examples]
-        )
-        located = replace(windows, offsets=bounds)
-        batches = token_budget_batches(windows.lengths, self._max_batch_tokens, equal_lengths=self._equal_lengths)
+        batches = token_budget_batches(located.lengths, self._max_batch_tokens, equal_lengths=self._equal_lengths)
         found = [self._read_batch(located, batch, look) for batch in batches]
         order = np.concatenate(batches) if batches else np.empty(0, dtype=np.int64)
         return merge_windows(
-            windows.example[order],
+            located.example[order],
             WindowSpans.concatenate(found or [_no_spans(self.span.n_best_size)]),
-            num_examples=len(examples),
+            num_examples=num_examples,
             config=self.span,
         )
 
@@ -252,12 +253,23 @@ def _no_spans(k: int) -> WindowSpans:
     )
 
 
-def _load_settings(path: Path, changes: dict[str, Any]) -> tuple[WindowConfig, SpanConfig]:
-    """Return the settings of a model folder with changes; the defaults where the folder has none."""
+def locate(windows: Windows, contexts: Sequence[str]) -> Windows:
+    """Return windows whose offsets are where an answer may begin and end, see `token_bounds`, for `read_located`."""
+    bounds = token_bounds(windows.offsets, windows.row_splits, windows.example, contexts)
+    return replace(windows, offsets=bounds)
+
+
+def load_settings(folder: str | Path, changes: dict[str, Any]) -> tuple[WindowConfig, SpanConfig]:
+    """Return the settings of a model folder with changes; the defaults where the folder has none.
+
+    Raises:
+        UsageError: A change is no setting, or out of its range.
+    """
     known = {**asdict(WindowConfig()), **asdict(SpanConfig())}
     unknown = changes.keys() - known.keys()
     if unknown:
         raise UsageError(f"unknown setting {', '.join(sorted(unknown))}: the settings are {', '.join(known)}")
+    path = Path(folder) / _SETTINGS
     saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     values = {name: value for name, value in {**known, **saved, **changes}.items() if name in known}
     window = {name: values.pop(name) for name in asdict(WindowConfig())}

@@ -19,7 +19,7 @@ from mrc.models import load_model, load_tokenizer
 from mrc.reader import Logits, Reader
 from mrc.spans import SpanConfig
 from mrc.windows import WindowConfig, make_windows
-from tests.tiny import FAMILIES, tokenizer_for, write_model
+from tests.tiny import FAMILIES, tokenizer_for, write_model, write_reader
 from tests.tokenizers import CORPUS
 
 WINDOW = WindowConfig(max_seq_length=48, doc_stride=8)
@@ -177,10 +177,15 @@ def test_settings_of_a_later_version_are_passed_over(reader: Open, tmp_path: pat
 
 
 def test_a_folder_without_settings_gets_the_defaults_if_its_model_takes_them(tmp_path: pathlib.Path) -> None:
-    path = write_model(tmp_path, "t5")
+    path = write_reader(tmp_path, "t5")
     assert Reader.from_pretrained(path).window == WindowConfig()
     with pytest.raises(UsageError, match="--max_seq_length 384: the model takes windows of at most 96 tokens"):
-        Reader.from_pretrained(write_model(tmp_path / "bert"))
+        Reader.from_pretrained(write_reader(tmp_path / "bert"))
+
+
+def test_an_encoder_that_was_not_trained_to_answer_is_refused(tmp_path: pathlib.Path) -> None:
+    with pytest.raises(UsageError, match=r"no question-answering head \(qa_outputs.bias, .* random; fine-tune it"):
+        Reader.from_pretrained(write_model(tmp_path))
 
 
 def test_a_reader_loads_from_any_url(reader: Open, tmp_path: pathlib.Path) -> None:

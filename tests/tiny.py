@@ -24,6 +24,7 @@ from transformers import (
     XLNetConfig,
 )
 
+from mrc.models import load_model
 from tests.tokenizers import tokenizer_of
 
 POSITIONS = 96
@@ -112,3 +113,11 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerFast, folder: pathlib.Path) -> 
     now = copy.deepcopy(tokenizer)
     now.init_kwargs |= {"padding_side": now.padding_side, "model_input_names": now.model_input_names}
     now.save_pretrained(folder)
+
+
+def write_reader(folder: pathlib.Path, family: str = "bert", *, seed: int = 0, **changes: Any) -> str:
+    """Write what `write_model` does with a question-answering head, as training would leave it; return its path."""
+    write_model(folder, family, seed=seed, **changes)
+    torch.manual_seed(seed)
+    load_model(str(folder)).save_pretrained(folder)
+    return str(folder)
