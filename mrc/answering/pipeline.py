@@ -1,0 +1,133 @@
+"""Orders -> commits: Ray Data streams units through the three steps, and the driver sees records only.
+
+An actor pool holds the model, one actor a GPU or a share of a node's threads. A task or an actor that dies is started
+again by Ray, a few times; what still has no record at the end is the caller's to see to.
+"""
+
+import os
+import pickle
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from mrc.answering.config import AnswerConfig
+from mrc.answering.records import UnitRecord
+from mrc.answering.stages import CommitUnit, FindSpans, ReadUnit, first_row
+from mrc.answering.work import Order, Work
+from mrc.errors import MrcError, UsageError
+
+ROUND_UNITS = 4_096
+"""Units that one execution of Ray Data streams: each is a block that the driver keeps account of."""
+
+_STALL_S = 600
+_MANY_CPUS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """What the job takes of a cluster."""
+
+    num_actors: int
+    use_gpu: bool
+    actor_cpus: float
+    task_cpus: float
+    """Of a task that reads or writes a unit."""
+    threads: int | None
+    """CPU threads of an actor's model; None on a GPU."""
+
+
+def shape_of(config: AnswerConfig, nodes: Sequence[dict[str, Any]]) -> Shape:
+    """Settle how many actors run where; refuse at once what would wait for resources for ever.
+
+    CPUs are bookkeeping. On a small cluster everything takes a quarter of one, so that even one CPU runs an actor and
+    the tasks around it; on a large one a task takes a whole one.
+
+    Args:
+        config: What was asked for.
+        nodes: Resources of each node that lives, as Ray tells them.
+
+    Raises:
+        UsageError: The cluster is too small; has the numbers.
+    """
+    cpus, gpus = (sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU"))
+    use_gpu = gpus > 0 if config.use_gpu is None else config.use_gpu
+    with_cpus = sum(node.get("CPU", 0) > 0 for node in nodes)
+    num_actors = config.num_actors or int(gpus if use_gpu else with_cpus) or 1
+    actor_cpus = 0.25
+    task_cpus = 1.0 if cpus - num_actors * actor_cpus >= _MANY_CPUS else 0.25
+    needed = num_actors * actor_cpus + 2 * task_cpus
+    if not config.wait_for_nodes:
+        if use_gpu and num_actors > gpus:
+            raise UsageError(f"--num_actors {num_actors} need as many GPUs and the cluster has {gpus:g}")
+        if needed > cpus:
+            raise UsageError(
+                f"--num_actors {num_actors} of {actor_cpus:g} CPU each and {2 * task_cpus:g} CPU for tasks need "
+                f"{needed:g} CPUs and the cluster has {cpus:g}: use fewer actors, or --wait_for_nodes true where it "
+                "scales up by itself"
+            )
+    return Shape(
+        num_actors=num_actors,
+        use_gpu=use_gpu,
+        actor_cpus=actor_cpus,
+        task_cpus=task_cpus,
+        threads=None if use_gpu else max(1, cores_here() * max(1, with_cpus) // num_actors),
+    )
+
+
+def cores_here() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """A unit that failed on its way."""
+
+    name: str
+    error: MrcError
+
+
+def stream(
+    orders: Sequence[Order], work: "ray.ObjectRef[Work]", shape: Shape, *, retries: int
+) -> Iterator[UnitRecord | Failure]:
+    """Answer units and yield what became of each, in the order of their ends; of a unit that was lost, nothing.
+
+    Args:
+        orders: Units, at most ROUND_UNITS of them.
+        work: The job.
+        shape: Resources.
+        retries: How often a unit is tried again after its process died.
+    """
+    context = ray.data.DataContext.get_current()
+    context.target_max_block_size = None  # one unit is one block all the way
+    context.max_errored_blocks = -1  # the others go on
+    context.execution_no_progress_timeout_s = _STALL_S
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    # Not batch_size=None, which Ray Data refuses where it is to run on a GPU. A unit's block is one row.
+    options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
+    tasks: dict[str, Any] = {**options, "num_cpus": shape.task_cpus, "max_retries": retries}
+    units = ray.data.from_items([first_row(order) for order in orders], override_num_blocks=len(orders))
+    with warnings.catch_warnings():
+        # Retries are among the options that Ray 2.60 announces to rename, and does not have by another name yet.
+        warnings.filterwarnings("ignore", "`ray_remote_args` is deprecated")
+        read = units.map_batches(ReadUnit(work), **tasks)
+        found = read.map_batches(
+            FindSpans,
+            fn_constructor_args=(work,),
+            compute=ray.data.ActorPoolStrategy(size=shape.num_actors),
+            num_cpus=shape.actor_cpus,
+            num_gpus=1 if shape.use_gpu else None,
+            max_restarts=-1,
+            max_task_retries=retries,
+            **options,
+        )
+        done = found.map_batches(CommitUnit(work), **tasks)
+    for row in done.iter_rows():
+        if row["error"]:
+            yield Failure(name=row["name"], error=pickle.loads(row["error"]))
+        else:
+            yield pickle.loads(row["record"])

@@ -1,0 +1,199 @@
+"""What is done with a unit: its rows become windows, and its spans a commit. No Ray Data; stages.py runs it there."""
+
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import pyarrow as pa
+import ray
+from transformers import PreTrainedTokenizerBase
+
+from mrc import storage
+from mrc.answering.best import PARTS, best_of_unit
+from mrc.answering.output import predictions_table
+from mrc.answering.plan import Input, Plan
+from mrc.answering.records import UnitRecord
+from mrc.errors import RunError
+from mrc.examples import Example, Reject, rejects_to_table
+from mrc.metrics import get_scorer
+from mrc.models import load_tokenizer
+from mrc.reader import Reader, locate
+from mrc.sources import Unit
+from mrc.spans import ExampleSpans, SpanConfig
+from mrc.validation import RowError, reject_row
+from mrc.windows import WindowConfig, Windows, make_windows
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What the steps need to know of the job; it is put into Ray's object store once."""
+
+    input: Input
+    output: str
+    model: str
+    tokenizer: PreTrainedTokenizerBase
+    window: WindowConfig
+    span: SpanConfig
+    scorer: str
+    schema: pa.Schema
+    n_best_size: int
+    min_probability: float
+    best_per: str | None
+    precision: str
+    max_batch_tokens: int | None
+    threads: int | None
+    """CPU threads of the model; None on a GPU."""
+    store_timeout_s: float
+
+    def url(self, *names: str) -> str:
+        """Return the URL of something in the output folder."""
+        return storage.join(self.output, *names)
+
+
+def work_of(plan: Plan, threads: int | None) -> Work:
+    """Return what the steps need to know of a plan."""
+    config = plan.config
+    with storage.local_copy(config.model) as folder:
+        tokenizer = load_tokenizer(folder)
+    return Work(
+        input=plan.input,
+        output=config.output,
+        model=config.model,
+        tokenizer=tokenizer,
+        window=plan.window,
+        span=plan.span,
+        scorer=plan.scorer,
+        schema=plan.schema,
+        n_best_size=plan.span.n_best_size if config.n_best_size is None else config.n_best_size,
+        min_probability=config.min_probability,
+        best_per=config.best_per,
+        precision=config.precision,
+        max_batch_tokens=config.max_batch_tokens,
+        threads=threads,
+        store_timeout_s=config.store_timeout_s,
+    )
+
+
+# A process maps many units: it fetches the job, whose tokenizer may hold a quarter of a million pieces, once.
+@lru_cache(maxsize=2)
+def fetch(work: "ray.ObjectRef[Work]") -> Work:
+    """Return the job behind a reference."""
+    return ray.get(work)
+
+
+class Order(NamedTuple):
+    """A unit to answer, and the items in it, counted from 0, that are to be rejected unread: reason and detail."""
+
+    unit: Unit
+    skip: Mapping[int, tuple[str, str]] = {}
+
+
+class Texts(NamedTuple):
+    """What the last step needs of the first: the rows of a unit in words."""
+
+    examples: list[Example]
+    rejects: list[Reject]
+    num_windows: int
+    read_s: float
+
+
+def read_and_window(work: Work, order: Order, only: frozenset[int] | None = None) -> tuple[Texts, Windows]:
+    """Read, validate and window a unit.
+
+    Args:
+        work: The job.
+        order: The unit.
+        only: Leave out all other items of it.
+
+    Raises:
+        RunError: The unit has not the rows that it was planned with.
+    """
+    began = time.perf_counter()
+    unit = order.unit
+    items = storage.persistently(lambda: work.input.read(unit), timeout_s=work.store_timeout_s)
+    if len(items) != work.input.num_questions(unit):
+        raise RunError(
+            f"{unit.source} has changed: rows {unit.start} to {unit.stop} give {len(items):,} questions, where "
+            f"{work.input.num_questions(unit):,} were planned; answer into a new --output"
+        )
+    items = [
+        _rejected(work, unit, at, item, *order.skip[at]) if at in order.skip else item
+        for at, item in enumerate(items)
+        if only is None or at in only
+    ]
+    numbered = [(at, item) for at, item in enumerate(items) if isinstance(item, Example)]
+    windows, rejections = make_windows([item for _, item in numbered], work.tokenizer, work.window)
+    for index, reason, detail in rejections:
+        at, example = numbered[index]
+        items[at] = _rejected(work, unit, at, example, reason, detail)
+    windows = windows.without({index for index, _, _ in rejections}, len(numbered))
+    examples = [item for item in items if isinstance(item, Example)]
+    rejects = [item for item in items if isinstance(item, Reject)]
+    located = locate(windows, [example.context for example in examples])
+    return Texts(examples, rejects, len(windows), time.perf_counter() - began), located
+
+
+def _rejected(work: Work, unit: Unit, at: int, item: Example | Reject, reason: str, detail: str) -> Reject:
+    """Return an item as a Reject, the item's number in its unit turned into the row's in its file."""
+    if isinstance(item, Reject):
+        return item
+    at //= 1 if work.input.questions is None else len(work.input.questions)
+    row = unit.start + at if unit.rows is None else unit.rows[at]
+    raw = {name: getattr(item, name) for name in ("id", "question", "context")}
+    return reject_row(unit.source, row, raw, item.id, RowError(reason, detail))
+
+
+def load_reader(work: Work) -> Reader:
+    """Load the job's model on the device of this process."""
+    import torch
+
+    if work.threads is not None:
+        torch.set_num_threads(work.threads)
+    return Reader.from_pretrained(
+        work.model,
+        precision=work.precision,
+        max_batch_tokens=work.max_batch_tokens,
+        **asdict(work.window),
+        **asdict(work.span),
+    )
+
+
+def commit(work: Work, unit: Unit, texts: Texts, spans: ExampleSpans, model_s: float) -> UnitRecord:
+    """Write a unit's files and commit it with its record."""
+    began = time.perf_counter()
+    table, sums = predictions_table(
+        texts.examples,
+        spans,
+        schema=work.schema,
+        scorer=get_scorer(work.scorer),
+        n_best_size=work.n_best_size,
+        min_probability=work.min_probability,
+    )
+    part = best_of_unit(table, work.best_per) if work.best_per else None
+    record = UnitRecord(
+        name=unit.name,
+        rows=len(texts.examples) + len(texts.rejects),
+        answered=len(texts.examples),
+        rejects=dict(Counter(reject.reason for reject in texts.rejects)),
+        windows=texts.num_windows,
+        sums=sums.to_dict(),
+        groups=0 if part is None else len(part),
+        seconds={"read": texts.read_s, "model": model_s},
+    )
+
+    def write() -> UnitRecord:
+        file = unit.name + ".parquet"
+        storage.write_table(work.url("predictions", file), table)
+        if texts.rejects:
+            storage.write_table(work.url("rejects", file), rejects_to_table(texts.rejects))
+        if part is not None:
+            storage.write_table(work.url(PARTS, file), part)
+        seconds = {**record.seconds, "write": time.perf_counter() - began}
+        done = replace(record, seconds=seconds)
+        done.write(work.output)
+        return done
+
+    return storage.persistently(write, timeout_s=work.store_timeout_s)
