@@ -1,0 +1,181 @@
+"""A million questions of the built-in sample through bulk answering: exactly once, in steady memory, in linear time.
+
+    python -m benchmarks.million --num_questions 100000 1000000
+
+For each size it answers sample://test with a tiny model of random weights in a cluster of its own, and prints seconds,
+questions/s, the peak memory of the driver and of each kind of worker, and whether every id came out once. Memory is
+what a process has for itself (USS): pages of Ray's object store, which processes share, are not counted twice. Then it
+measures how long the finished job, run again, takes to say so, and, with --num_units, a resume with that many records.
+"""
+
+import argparse
+import collections
+import json
+import logging
+import tempfile
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from mrc.launch import run_job, start_ray
+
+_POLL_S = 1.0
+_SIZES: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 384,
+}
+
+
+def main() -> None:
+    """Answer each number of questions, and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--num_questions", type=int, nargs="+", default=[100_000, 1_000_000])
+    parser.add_argument("--num_actors", type=int, default=1)
+    parser.add_argument("--num_units", type=int, default=100_000, help="records of the resume that is measured")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mrc-million-") as folder:
+        model = write_tiny_reader(Path(folder) / "model")
+        start_ray()
+        rows = [
+            measure(model, f"{folder}/answers-{count}", count, arguments.num_actors)
+            for count in arguments.num_questions
+        ]
+        print(table(rows))
+        print(f"a resume with {arguments.num_units:,} units' records reads them in {resume_s(folder, arguments):.1f} s")
+
+
+def write_tiny_reader(folder: Path) -> str:
+    """Write a BERT of one small layer, with random weights, under the sample's own tokenizer."""
+    import torch
+    from transformers import BertConfig, BertForQuestionAnswering
+
+    from mrc.sample.encoder import build_tokenizer
+
+    tokenizer = build_tokenizer()
+    torch.manual_seed(0)
+    model = BertForQuestionAnswering(BertConfig(vocab_size=len(tokenizer), **_SIZES))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(str(folder))
+    return str(folder)
+
+
+def measure(model: str, output: str, count: int, num_actors: int) -> dict[str, Any]:
+    """Answer `count` questions and return what was measured."""
+    from mrc.answering import AnswerConfig, plan, run
+    from mrc.sources import SourceConfig
+
+    config = AnswerConfig(
+        model=model, input=f"sample://test?num_examples={count}", output=output, num_actors=num_actors, n_best_size=3
+    )
+    began = time.perf_counter()
+    with PeakMemory() as memory:
+        outcome = run(plan(config, SourceConfig()))
+    seconds = time.perf_counter() - began
+    began = time.perf_counter()
+    run(plan(config, SourceConfig()))
+    return {
+        "questions": count,
+        "seconds": seconds,
+        "questions/s": count / seconds,
+        "answered": outcome.answered,
+        "distinct ids": count_ids(output),
+        "units": outcome.units,
+        "again, seconds": time.perf_counter() - began,
+        **{f"{name}, MiB": round(peak / 2**20) for name, peak in sorted(memory.peaks.items())},
+    }
+
+
+def count_ids(output: str) -> int:
+    """Return how many different ids the predictions have; fail where one stands there twice."""
+    import pyarrow.parquet as pq
+
+    ids = pq.read_table(f"{output}/predictions", columns=["id"]).column("id")
+    distinct = len(ids.unique())
+    assert distinct == len(ids), "an id was answered twice"
+    return distinct
+
+
+class PeakMemory:
+    """Watches this process and those below it, and keeps the peak of each kind for itself (USS), in bytes."""
+
+    def __init__(self) -> None:
+        self.peaks: collections.Counter[str] = collections.Counter()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        driver = psutil.Process()
+        while not self._done.wait(_POLL_S):
+            for process in [driver, *driver.children(recursive=True)]:
+                name = "driver" if process == driver else _kind(process)
+                if name:
+                    self.peaks[name] = max(self.peaks[name], _own_bytes(process))
+
+
+def _kind(process: psutil.Process) -> str:
+    """Name what a Ray worker does by its title; "" for Ray's own processes."""
+    try:
+        title = " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+    kinds = {"FindSpans": "model", "read_unit": "reading", "ReadUnit": "reading", "commit_unit": "writing"}
+    return next((kind for word, kind in kinds.items() if word in title), "")
+
+
+def _own_bytes(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().uss)
+    except psutil.Error:
+        return 0
+
+
+def resume_s(folder: str, arguments: argparse.Namespace) -> float:
+    """Return the seconds in which the records of many units are read."""
+    from mrc.answering.records import Ledger, UnitRecord
+    from mrc.metrics import Sums
+
+    record = UnitRecord(
+        name="", rows=2048, answered=2047, rejects={"empty_question": 1}, windows=3000, sums=Sums(total=2047).to_dict(),
+        groups=0, seconds={"read": 1.0, "model": 2.0, "write": 0.5},
+    )  # fmt: skip
+    output = Path(folder) / "resume"
+    (output / "commits").mkdir(parents=True)
+    names = [f"questions.parquet-0123456789ab-{number:012d}-{number + 1:012d}" for number in range(arguments.num_units)]
+    for name in names:
+        named = replace(record, name=name)
+        (output / "commits" / f"{name}.json").write_text(json.dumps(vars(named)))
+    began = time.perf_counter()
+    ledger = Ledger.read(str(output), names)
+    assert ledger.rows == 2048 * arguments.num_units
+    return time.perf_counter() - began
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return rows as a Markdown table, one column a measurement."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    shown = [
+        [f"{row.get(name, ''):,.1f}" if isinstance(row.get(name), float) else f"{row.get(name, '')}" for row in rows]
+        for name in names
+    ]
+    lines = [f"| {name} | " + " | ".join(values) + " |" for name, values in zip(names, shown, strict=True)]
+    return "\n".join([lines[0], "|---" * (len(rows) + 1) + "|", *lines[1:]])
+
+
+if __name__ == "__main__":
+    logging.getLogger("mrc").setLevel(logging.INFO)
+    run_job(main)
