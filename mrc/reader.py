@@ -205,14 +205,26 @@ class Reader:
         """Do what `read` does with windows that `locate` gave, which need no texts."""
         self._model.eval()
         batches = token_budget_batches(located.lengths, self._max_batch_tokens, equal_lengths=self._equal_lengths)
-        found = [self._read_batch(located, batch, look) for batch in batches]
-        order = np.concatenate(batches) if batches else np.empty(0, dtype=np.int64)
+        found = [part for batch in batches for part in self._read_parts(located, batch, look)]
+        order = np.concatenate([batch for batch, _ in found]) if found else np.empty(0, dtype=np.int64)
         return merge_windows(
             located.example[order],
-            WindowSpans.concatenate(found or [_no_spans(self.span.n_best_size)]),
+            WindowSpans.concatenate([spans for _, spans in found] or [_no_spans(self.span.n_best_size)]),
             num_examples=num_examples,
             config=self.span,
         )
+
+    def _read_parts(
+        self, located: Windows, batch: np.ndarray, look: Look | None
+    ) -> list[tuple[np.ndarray, WindowSpans]]:
+        """Read a batch, in halves where it does not fit into the device's memory."""
+        try:
+            return [(batch, self._read_batch(located, batch, look))]
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+        middle = len(batch) // 2
+        return [part for half in (batch[:middle], batch[middle:]) for part in self._read_parts(located, half, look)]
 
     def _with(self, window: WindowConfig, span: SpanConfig) -> "Reader":
         """Return a reader with the same model under other settings; raises UsageError if they do not suit it."""
@@ -234,9 +246,7 @@ class Reader:
         )
         with autocast(self._device, self._dtype):
             start, end = forward(self._model, {name: tensors[name] for name in inputs})
-        if look is not None:
-            look(Logits(batch, start, end, tensors["attention_mask"]))
-        return best_spans(
+        spans = best_spans(
             start,
             end,
             tensors["bounds"],
@@ -244,6 +254,9 @@ class Reader:
             k=self.span.n_best_size,
             max_answer_length=self.span.max_answer_length,
         ).numpy()
+        if look is not None:
+            look(Logits(batch, start, end, tensors["attention_mask"]))
+        return spans
 
 
 def _no_spans(k: int) -> WindowSpans:

@@ -194,3 +194,26 @@ def test_a_reader_loads_from_any_url(reader: Open, tmp_path: pathlib.Path) -> No
     assert Reader.from_pretrained("memory://readers/one").window == WINDOW
     with pytest.raises(UsageError, match="memory://readers/two"):
         Reader.from_pretrained("memory://readers/two")
+
+
+def test_batches_that_do_not_fit_into_memory_are_read_in_halves(reader: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [
+        Example(id=str(i), question=QUESTIONS[0], context=f"{i} " + " ".join(CORPUS[: i % 4 + 1])) for i in range(12)
+    ]
+    expected = reader().answer(asked)
+    forward = mrc.reader.forward
+    refused = []
+
+    def forward_in_little_memory(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        if len(inputs["input_ids"]) > most:
+            refused.append(len(inputs["input_ids"]))
+            raise torch.OutOfMemoryError("out of memory")
+        return forward(model, inputs)
+
+    monkeypatch.setattr(mrc.reader, "forward", forward_in_little_memory)
+    most = 3
+    assert_same(reader().answer(asked), expected)
+    assert refused
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        reader().answer(asked)
