@@ -31,6 +31,8 @@ REASONS: Mapping[str, str] = {
     "answer_offset_in_characters": "The answer stands at its offset only when that counts characters.",
     "answer_offset_in_utf16_units": "The answer stands at its offset only when that counts UTF-16 code units.",
     "answer_offset_in_bytes": "The answer stands at its offset only when that counts UTF-8 bytes.",
+    "bad_file": "The file is torn where the row stands, and is to be left out.",
+    "ends_the_process": "The row ends or fails the process that reads it, alone, every time.",
     "question_too_long": "The question leaves too little room for the context in a window.",
     "no_tokens": "Neither the question nor the context gives the tokenizer anything to read.",
 }

@@ -16,6 +16,7 @@ import ray
 
 from mrc import storage
 from mrc.answering.plan import Input
+from mrc.answering.records import RECORDS
 from mrc.examples import Example
 from mrc.sources import Unit
 
@@ -31,7 +32,7 @@ Duplicates = dict[int, list[int]]
 
 def find_duplicates(read: Input, units: Sequence[Unit], output: str) -> Duplicates:
     """Return the items of all units whose id stands in an earlier unit; a job that goes on reads what it had found."""
-    url = storage.join(output, _NAME)
+    url = storage.join(output, RECORDS, _NAME)
     if storage.exists(url):
         return {int(unit): items for unit, items in json.loads(storage.read_text(url)).items()}
     num_buckets = max(1, math.ceil(sum(map(read.num_questions, units)) / _MOST_IDS))

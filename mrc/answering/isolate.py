@@ -18,8 +18,6 @@ from mrc.errors import MrcError, RunError
 
 logger = logging.getLogger("mrc")
 
-REASON = "ends_the_process"
-
 
 class _Probe:
     """Reads and answers rows, and forgets the answers."""
@@ -81,7 +79,7 @@ class Isolation:
         if len(items) == 1:
             # Twice alone: a node that is lost takes the innocent along.
             detail = self._fails(order, items)
-            return {items[0]: (REASON, detail)} if detail else {}
+            return {items[0]: ("ends_the_process", detail)} if detail else {}
         middle = len(items) // 2
         return self._search(order, items[:middle]) | self._search(order, items[middle:])
 

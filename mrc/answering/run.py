@@ -1,13 +1,13 @@
 """An answering job as its driver sees it: hold the folder, answer what has no record yet, check, say that it is done.
 
 answers/config.yaml     the resolved config with fingerprints of model and input, which another run is compared with
-    predictions/    one Parquet file a unit
-    rejects/        rows that were not answered, as Parquet
-    metrics/        EM and F1 where gold is known, as Parquet
-    best/           with --best_per, the best row of each group
-    commits/        the record of each unit, written after its files
-    manifest.json   config, totals, metrics
-    _SUCCESS        written last: the job is done
+        predictions/    one Parquet file a unit
+        rejects/        rows that were not answered, as Parquet
+        metrics/        EM and F1 where gold is known, as Parquet
+        best/           with --best_per, the best row of each group
+        commits/        the record of each unit, written after its files
+        manifest.json   config, totals, metrics
+        _SUCCESS        written last: the job is done
 """
 
 import logging
@@ -36,9 +36,9 @@ logger = logging.getLogger("mrc")
 _PASSES = 3
 _RETRIES = 3
 _LEAST_ROWS = 1_000
+_MOST_ISOLATED = 100
 _WRITTEN = (
-    SUCCESS, "manifest.json", "config.yaml", RECORDS, "predictions", "rejects", "metrics", "best", PARTS,
-    "duplicates.json",
+    SUCCESS, "manifest.json", "config.yaml", RECORDS, "predictions", "rejects", "metrics", "best", PARTS
 )  # fmt: skip
 
 
@@ -140,6 +140,9 @@ class _Answering:
 
     def _isolate(self, lost: Sequence[Order]) -> None:
         """Find the rows that end their process, in each unit that was lost twice, to be rejected from now on."""
+        if len(lost) > _MOST_ISOLATED:
+            logger.warning("%d units were lost twice: too many for it to be their rows", len(lost))
+            return
         isolation = Isolation(self._work, self._shape)
         for order in lost:
             self._check_lease()

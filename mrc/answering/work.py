@@ -16,7 +16,7 @@ from mrc.answering.best import PARTS, best_of_unit
 from mrc.answering.output import predictions_table
 from mrc.answering.plan import Input, Plan
 from mrc.answering.records import UnitRecord
-from mrc.errors import RunError
+from mrc.errors import BadFileError, RunError
 from mrc.examples import Example, Reject, rejects_to_table
 from mrc.metrics import get_scorer
 from mrc.models import load_tokenizer
@@ -47,6 +47,7 @@ class Work:
     threads: int | None
     """CPU threads of the model; None on a GPU."""
     store_timeout_s: float
+    skip_bad_files: bool
 
     def url(self, *names: str) -> str:
         """Return the URL of something in the output folder."""
@@ -74,6 +75,7 @@ def work_of(plan: Plan, threads: int | None) -> Work:
         max_batch_tokens=config.max_batch_tokens,
         threads=threads,
         store_timeout_s=config.store_timeout_s,
+        skip_bad_files=config.skip_bad_files,
     )
 
 
@@ -113,7 +115,7 @@ def read_and_window(work: Work, order: Order, only: frozenset[int] | None = None
     """
     began = time.perf_counter()
     unit = order.unit
-    items = storage.persistently(lambda: work.input.read(unit), timeout_s=work.store_timeout_s)
+    items = _read(work, unit)
     if len(items) != work.input.num_questions(unit):
         raise RunError(
             f"{unit.source} has changed: rows {unit.start} to {unit.stop} give {len(items):,} questions, where "
@@ -134,6 +136,19 @@ def read_and_window(work: Work, order: Order, only: frozenset[int] | None = None
     rejects = [item for item in items if isinstance(item, Reject)]
     located = locate(windows, [example.context for example in examples])
     return Texts(examples, rejects, len(windows), time.perf_counter() - began), located
+
+
+def _read(work: Work, unit: Unit) -> list[Example | Reject]:
+    """Return the items of a unit; of a file that is torn here and is to be skipped, each as a Reject."""
+    try:
+        return storage.persistently(lambda: work.input.read(unit), timeout_s=work.store_timeout_s)
+    except BadFileError as error:
+        if not work.skip_bad_files:
+            raise
+        numbers = range(unit.start, unit.stop) if unit.rows is None else unit.rows
+        repeats = work.input.num_questions(unit) // len(numbers)
+        bad = RowError("bad_file", str(error))
+        return [reject_row(unit.source, row, "", None, bad) for row in numbers for _ in range(repeats)]
 
 
 def _rejected(work: Work, unit: Unit, at: int, item: Example | Reject, reason: str, detail: str) -> Reject:

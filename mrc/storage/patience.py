@@ -40,7 +40,9 @@ def persistently(operation: Callable[[], T], *, timeout_s: float) -> T:
     attempts = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(_ATTEMPTS),
         wait=tenacity.wait_exponential_jitter(initial=0.5, max=_LONGEST_WAIT_S),
-        retry=tenacity.retry_if_exception(lambda error: not isinstance(error, _FINAL_ERRORS)),
+        retry=tenacity.retry_if_exception(
+            lambda error: isinstance(error, Exception) and not isinstance(error, _FINAL_ERRORS)
+        ),
         reraise=True,
     )
     return attempts(_in_time, operation, timeout_s)  # type: ignore[no-any-return]
