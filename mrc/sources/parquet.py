@@ -27,7 +27,8 @@ def _open(url: str) -> Iterator[pq.ParquetFile]:
         # Arrow's own OSError, of a page that does not decompress, has no number; a file system's has.
         if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
             raise
-        raise BadFileError(f"{url}: not a whole Parquet file ({error}); write it again or leave it out") from error
+        cause = " ".join(str(error).split())  # Arrow's may have several lines
+        raise BadFileError(f"{url}: not a whole Parquet file ({cause}); write it again or leave it out") from error
 
 
 def read_footer(url: str) -> tuple[pa.Schema, list[int]]:

@@ -146,7 +146,10 @@ def read_csv(url: str, delimiter: str, offset: int = 0) -> Iterator[Record]:
 
 def read_header(lines: Iterable[str], url: str, delimiter: str) -> list[str]:
     """Return the names of a CSV file's columns, from its first line or, with line ends in quotes, lines."""
-    header = next(csv.reader(lines, delimiter=delimiter, strict=True), None)
+    try:
+        header = next(csv.reader(lines, delimiter=delimiter, strict=True), None)
+    except csv.Error as error:
+        raise BadFileError(f"{url}: the header line is not CSV ({error}); is it another file?") from error
     if not header:
         raise BadFileError(f"{url}: no header line; the first line has to name the columns")
     return header
@@ -200,6 +203,8 @@ def _tolerant(value: Any) -> Any:
     """Convert an Arrow scalar to Python, invalid UTF-8 to lone surrogates."""
     if not value.is_valid:
         return None
+    if isinstance(value, pa.DictionaryScalar):
+        return _tolerant(value.value)
     if isinstance(value, pa.StringScalar | pa.LargeStringScalar):
         return value.as_buffer().to_pybytes().decode("utf-8", "surrogateescape")
     if isinstance(value, pa.ListScalar | pa.LargeListScalar):
