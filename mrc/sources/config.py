@@ -2,6 +2,7 @@
 
 import hashlib
 import posixpath
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
@@ -52,14 +53,16 @@ class SourceConfig:
 
     needs: ClassVar[tuple[str, ...]] = ("question_column", "context_column")
     """The fields whose columns every file has to have."""
+    flags: ClassVar[Mapping[str, str]] = {}
+    """The fields that the user sets by a flag of another name."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before anything is read."""
         if self.max_context_chars < 1:
             raise UsageError(f"--max_context_chars is {self.max_context_chars}; give at least 1")
-        for flag in self.column_flags():
-            if not getattr(self, flag):
-                raise UsageError(f"--{flag} is empty; give the column's name")
+        for field in self.column_flags():
+            if not getattr(self, field):
+                raise UsageError(f"--{self.flags.get(field, field)} is empty; give the column's name")
 
     @classmethod
     def column_flags(cls) -> tuple[str, ...]:
@@ -82,6 +85,7 @@ class QuestionSource(SourceConfig):
     """How questions without contexts are read."""
 
     needs = ("question_column",)
+    flags: ClassVar[Mapping[str, str]] = {"id_column": "question_id_column"}
 
     @classmethod
     def column_flags(cls) -> tuple[str, ...]:

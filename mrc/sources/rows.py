@@ -36,7 +36,8 @@ def check_columns(columns: Iterable[str], where: str, config: SourceConfig, keep
         name = getattr(config, flag)
         needed = flag in config.needs or name != getattr(_DEFAULTS, flag)
         if needed and name not in seen:
-            raise UsageError(f"{where} has no column {name!r}; name the right one with --{flag} ({_shown(seen)})")
+            named = f"--{config.flags.get(flag, flag)}"
+            raise UsageError(f"{where} has no column {name!r}; name the right one with {named} ({_shown(seen)})")
     for name in keep:
         if name not in seen:
             raise UsageError(f"{where} has no column {name!r}, which --keep_columns names ({_shown(seen)})")
@@ -129,7 +130,8 @@ def _check_texts(value: Any, name: str) -> None:
         for item in value:
             _check_texts(item, name)
     elif isinstance(value, dict):
-        for item in value.values():
+        for key, item in value.items():
+            check_text(key, name)
             _check_texts(item, name)
 
 
