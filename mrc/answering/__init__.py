@@ -3,6 +3,7 @@
     config.py      AnswerConfig; which settings make another run of it
     plan.py        what is named -> units, settings, fingerprints, without a cluster
     output.py      spans -> the predictions' columns
+    tasks.py       results of Ray's tasks, and their errors
     best.py        the best row of each group, for many passages a question
     records.py     the commit of a unit, and the sums over all commits
     work.py        what is done with a unit

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import ray
 
 from mrc import storage
+from mrc.answering.tasks import results
 
 PARTS = "best_parts"
 _BUCKET, _COUNT = "_bucket", "num_passages"
@@ -63,7 +64,7 @@ def write_best(output: str, units: list[str], group: str, num_groups: int) -> in
     num_tasks = min(_NUM_BUCKETS, max(1, math.ceil(num_groups / _MOST_GROUPS)))
     edges = np.linspace(0, _NUM_BUCKETS, num_tasks + 1).astype(int).tolist()
     tasks = [_write_buckets.remote(output, units, group, low, high) for low, high in pairwise(edges)]
-    return int(sum(ray.get(tasks)))
+    return int(sum(results(tasks)))
 
 
 @ray.remote(num_cpus=0.5)

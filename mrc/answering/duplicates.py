@@ -17,6 +17,7 @@ import ray
 from mrc import storage
 from mrc.answering.plan import Input
 from mrc.answering.records import RECORDS
+from mrc.answering.tasks import results
 from mrc.examples import Example
 from mrc.sources import Unit
 
@@ -42,7 +43,7 @@ def find_duplicates(read: Input, units: Sequence[Unit], output: str) -> Duplicat
     chunks = [hash_ids.remote(read, units[at : at + step], at, num_buckets) for at in range(0, len(units), step)]
     found: Duplicates = {}
     for bucket in range(num_buckets):
-        for unit, item in ray.get(_repeated.remote(*(chunk[bucket] for chunk in chunks))):
+        for unit, item in results(_repeated.remote(*(chunk[bucket] for chunk in chunks))):
             found.setdefault(unit, []).append(item)
     storage.write_text(url, json.dumps(found))
     return found

@@ -13,6 +13,7 @@ import ray
 
 from mrc.answering.pipeline import Shape
 from mrc.answering.stages import UnitError
+from mrc.answering.tasks import results
 from mrc.answering.work import Order, Work, fetch, load_reader, read_and_window
 from mrc.errors import MrcError, RunError
 
@@ -88,9 +89,7 @@ class Isolation:
         if self._probe is None:
             self._probe = ray.remote(_Probe).options(**self._options).remote(self._work)
         try:
-            return str(ray.get(self._probe.reads.remote(order, frozenset(items))))
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause if isinstance(error.cause, MrcError) else error from None
+            return str(results(self._probe.reads.remote(order, frozenset(items))))
         except ray.exceptions.RayActorError as error:
             self._probe = None
             return "the process ended: " + str(error).strip().splitlines()[-1][:300]
