@@ -125,6 +125,7 @@ def plan(config: AnswerConfig, source: SourceConfig) -> Plan:
         schema=schema,
         settings={
             **resolved(config, source, window, span),
+            "n_best_size": span.n_best_size if config.n_best_size is None else config.n_best_size,
             "scorer": scorer,
             "model_fingerprint": model_fingerprint(config.model),
             "input_fingerprint": _input_fingerprint(read, units),
