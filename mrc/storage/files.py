@@ -99,9 +99,10 @@ def create(url: str, data: bytes) -> bool:
     `mode="create"`) is asked first, which leaves a moment between.
     """
     filesystem, path = resolve(url)
+    if isinstance(filesystem, LocalFileSystem):
+        _make_folder(posixpath.dirname(path))
     try:
         if isinstance(filesystem, LocalFileSystem):
-            os.makedirs(posixpath.dirname(path), exist_ok=True)
             with open(path, "xb") as file:
                 file.write(data)
         else:
@@ -113,6 +114,14 @@ def create(url: str, data: bytes) -> bool:
             return False
         filesystem.pipe_file(path, data)
     return True
+
+
+def _make_folder(path: str) -> None:
+    """Make a folder where there is none; raises NotADirectoryError where a file is in its place."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except FileExistsError as error:
+        raise NotADirectoryError(*error.args) from error
 
 
 def remove(url: str) -> None:

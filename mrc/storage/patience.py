@@ -39,7 +39,8 @@ def persistently(operation: Callable[[], T], *, timeout_s: float) -> T:
     """
     attempts = tenacity.Retrying(
         stop=tenacity.stop_after_attempt(_ATTEMPTS),
-        wait=tenacity.wait_exponential_jitter(initial=0.5, max=_LONGEST_WAIT_S),
+        # Not wait_exponential_jitter: what sets its first wait has another name in each version.
+        wait=tenacity.wait_exponential(multiplier=0.5, max=_LONGEST_WAIT_S) + tenacity.wait_random(0, 1),
         retry=tenacity.retry_if_exception(
             lambda error: isinstance(error, Exception) and not isinstance(error, _FINAL_ERRORS)
         ),
