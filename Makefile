@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# Test files that run side by side; each of these processes may start a Ray cluster of its own.
+TEST_PROCESSES ?= 2
 RUN := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 
@@ -28,7 +30,7 @@ demo: install
 	$(RUN) jobs/demo.py
 
 test: install
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 check: install
 	$(RUN) -m ruff check .

@@ -14,6 +14,10 @@ settings.register_profile(
 )
 settings.load_profile("mrc")
 
+# Side by side, each process computes with its share of the cores.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # Before anything imports them: Hugging Face's libraries and Ray read these once.
 os.environ |= {
     "HF_HUB_OFFLINE": "1",
