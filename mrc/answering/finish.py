@@ -1,7 +1,7 @@
 """The end of a job: its files are checked, and what is told of the whole of it is written, the mark of success last."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -49,13 +49,15 @@ def finished(plan: Plan) -> Outcome | None:
     """Return the outcome of a job whose folder says that it is done."""
     if not storage.exists(plan.url(SUCCESS)):
         return None
+    storage.remove(plan.url(PARTS))  # where its driver died right after
     return Outcome(**json.loads(storage.read_text(plan.url("manifest.json"))))
 
 
 def finish(plan: Plan, ledger: Ledger) -> Outcome:
     """Write what is told of the whole job, its mark of success last."""
     names = [unit.name for unit in plan.units]
-    _check_files(plan, names)
+    _check_files(plan, "predictions", names)
+    _check_files(plan, "rejects", ledger.rejecting)
     groups = None
     if plan.config.best_per is not None:
         groups = write_best(plan.config.output, names, plan.config.best_per, ledger.groups)
@@ -93,17 +95,23 @@ def finish(plan: Plan, ledger: Ledger) -> Outcome:
     return outcome
 
 
-def _check_files(plan: Plan, names: Sequence[str]) -> None:
-    """Check that every unit's predictions are there, and remove what no unit wrote. Raises RunError."""
-    there = set(storage.list_names(plan.url("predictions")))
+def _check_files(plan: Plan, folder: str, names: Iterable[str]) -> None:
+    """Check that the files which units were committed with are there, and remove all others.
+
+    Others are of an attempt that died before its record, and another one then had nothing to write there.
+
+    Raises:
+        RunError: Names a file that is gone.
+    """
+    there = set(storage.list_names(plan.url(folder)))
     wanted = {name + ".parquet" for name in names}
     if wanted - there:
         raise RunError(
-            f"{plan.url('predictions', min(wanted - there))} is gone though its unit was committed: remove its record "
+            f"{plan.url(folder, min(wanted - there))} is gone though its unit was committed: remove its record "
             f"in {plan.url(RECORDS)}, and run the same command again"
         )
     for stray in there - wanted:
-        storage.remove(plan.url("predictions", stray))
+        storage.remove(plan.url(folder, stray))
 
 
 def summary(outcome: Outcome) -> str:

@@ -48,6 +48,8 @@ class Ledger:
     """The sum of a job's records; of each it keeps no more than the name."""
 
     names: set[str] = field(default_factory=set)
+    rejecting: set[str] = field(default_factory=set)
+    """Names of the units that rejected rows."""
     rows: int = 0
     answered: int = 0
     windows: int = 0
@@ -71,6 +73,8 @@ class Ledger:
         if record.name in self.names:
             return
         self.names.add(record.name)
+        if record.rejects:
+            self.rejecting.add(record.name)
         self.rows += record.rows
         self.answered += record.answered
         self.windows += record.windows

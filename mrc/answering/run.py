@@ -37,8 +37,10 @@ _PASSES = 3
 _RETRIES = 3
 _LEAST_ROWS = 1_000
 _MOST_ISOLATED = 100
+# As they are removed: at no moment do records, or a mark of success, stand for files that are gone, and while anything
+# is left it is known of which run.
 _WRITTEN = (
-    SUCCESS, "manifest.json", "config.yaml", RECORDS, "predictions", "rejects", "metrics", "best", PARTS
+    RECORDS, SUCCESS, "manifest.json", "predictions", "rejects", "metrics", "best", PARTS, "config.yaml"
 )  # fmt: skip
 
 
