@@ -28,6 +28,8 @@ NAME = "_driver.json"
 BEAT_S = 5.0
 PATIENCE_S = 30.0
 """A driver on another machine that has not beaten for so long is gone."""
+_CLOCK_S = 10.0
+# The start of a process is reckoned from the clock, which may have been set since.
 
 logger = logging.getLogger("mrc")
 
@@ -60,7 +62,9 @@ def lease(output: str, *, beat_s: float = BEAT_S, patience_s: float = PATIENCE_S
         beating.join(beat_s)
         if not lost.is_set():
             with suppress(Exception):  # the store may be what ended the run
-                storage.remove(url)
+                # Not one of a driver that has taken over since the last beat.
+                if (_read(url) or mine).get("driver") == mine["driver"]:
+                    storage.remove(url)
 
 
 def _acquire(url: str, mine: dict[str, Any], patience_s: float) -> None:
@@ -75,8 +79,9 @@ def _acquire(url: str, mine: dict[str, Any], patience_s: float) -> None:
                 )
             )
         storage.write_bytes(url, _bytes(mine))
-    except PermissionError as error:
-        raise UsageError(f"{url.rpartition('/')[0]} may not be written to ({error}); check the credentials") from error
+    except (PermissionError, FileNotFoundError, NotADirectoryError) as error:
+        folder = url.rpartition("/")[0]
+        raise UsageError(f"--output {folder} cannot be written to ({error}); check address and credentials") from error
 
 
 def _lives(url: str, other: dict[str, Any], patience_s: float) -> bool:
@@ -84,7 +89,8 @@ def _lives(url: str, other: dict[str, Any], patience_s: float) -> bool:
     if other.get("machine") == _machine():
         with suppress(psutil.NoSuchProcess, KeyError):
             process = psutil.Process(other["pid"])
-            return bool(process.create_time() == other["started"]) and process.status() != psutil.STATUS_ZOMBIE
+            same = abs(process.create_time() - other["started"]) < _CLOCK_S
+            return same and process.status() != psutil.STATUS_ZOMBIE
         return False
     logger.info("process %s on %s held %s: waiting %g s for a sign of life", *_who(other), url, patience_s)
     end = time.monotonic() + patience_s
