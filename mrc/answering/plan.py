@@ -87,6 +87,11 @@ class Plan:
         """Questions in all units, bad ones with them."""
         return sum(map(self.input.num_questions, self.units))
 
+    @property
+    def n_best_size(self) -> int:
+        """Spans in the column `n_best`."""
+        return self.span.n_best_size if self.config.n_best_size is None else self.config.n_best_size
+
     def url(self, *names: str) -> str:
         """Return the URL of something in the output folder."""
         return storage.join(self.config.output, *names)

@@ -7,14 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
-import pyarrow as pa
 import ray
 from transformers import PreTrainedTokenizerBase
 
 from mrc import storage
 from mrc.answering.best import PARTS, best_of_unit
 from mrc.answering.output import predictions_table
-from mrc.answering.plan import Input, Plan
+from mrc.answering.plan import Plan
 from mrc.answering.records import UnitRecord
 from mrc.errors import BadFileError, RunError
 from mrc.examples import Example, Reject, rejects_to_table
@@ -22,61 +21,26 @@ from mrc.metrics import get_scorer
 from mrc.models import load_tokenizer
 from mrc.reader import Reader, locate
 from mrc.sources import Unit
-from mrc.spans import ExampleSpans, SpanConfig
+from mrc.spans import ExampleSpans
 from mrc.validation import RowError, reject_row
-from mrc.windows import WindowConfig, Windows, make_windows
+from mrc.windows import Windows, make_windows
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """What the steps need to know of the job; it is put into Ray's object store once."""
 
-    input: Input
-    output: str
-    model: str
+    plan: Plan
+    """Without its units, which travel one by one."""
     tokenizer: PreTrainedTokenizerBase
-    window: WindowConfig
-    span: SpanConfig
-    scorer: str
-    schema: pa.Schema
-    n_best_size: int
-    min_probability: float
-    best_per: str | None
-    precision: str
-    max_batch_tokens: int | None
     threads: int | None
-    """CPU threads of the model; None on a GPU."""
-    store_timeout_s: float
-    skip_bad_files: bool
-
-    def url(self, *names: str) -> str:
-        """Return the URL of something in the output folder."""
-        return storage.join(self.output, *names)
+    """CPU threads of the model; None leaves that to torch."""
 
 
 def work_of(plan: Plan, threads: int | None) -> Work:
     """Return what the steps need to know of a plan."""
-    config = plan.config
-    with storage.local_copy(config.model) as folder:
-        tokenizer = load_tokenizer(folder)
-    return Work(
-        input=plan.input,
-        output=config.output,
-        model=config.model,
-        tokenizer=tokenizer,
-        window=plan.window,
-        span=plan.span,
-        scorer=plan.scorer,
-        schema=plan.schema,
-        n_best_size=plan.span.n_best_size if config.n_best_size is None else config.n_best_size,
-        min_probability=config.min_probability,
-        best_per=config.best_per,
-        precision=config.precision,
-        max_batch_tokens=config.max_batch_tokens,
-        threads=threads,
-        store_timeout_s=config.store_timeout_s,
-        skip_bad_files=config.skip_bad_files,
-    )
+    with storage.local_copy(plan.config.model) as folder:
+        return Work(plan=replace(plan, units=()), tokenizer=load_tokenizer(folder), threads=threads)
 
 
 # A process maps many units: it fetches the job, whose tokenizer may hold a quarter of a million pieces, once.
@@ -116,10 +80,10 @@ def read_and_window(work: Work, order: Order, only: frozenset[int] | None = None
     began = time.perf_counter()
     unit = order.unit
     items = _read(work, unit)
-    if len(items) != work.input.num_questions(unit):
+    if len(items) != work.plan.input.num_questions(unit):
         raise RunError(
             f"{unit.source} has changed: rows {unit.start} to {unit.stop} give {len(items):,} questions, where "
-            f"{work.input.num_questions(unit):,} were planned; answer into a new --output"
+            f"{work.plan.input.num_questions(unit):,} were planned; answer into a new --output"
         )
     items = [
         _rejected(work, unit, at, item, *order.skip[at]) if at in order.skip else item
@@ -127,7 +91,7 @@ def read_and_window(work: Work, order: Order, only: frozenset[int] | None = None
         if only is None or at in only
     ]
     numbered = [(at, item) for at, item in enumerate(items) if isinstance(item, Example)]
-    windows, rejections = make_windows([item for _, item in numbered], work.tokenizer, work.window)
+    windows, rejections = make_windows([item for _, item in numbered], work.tokenizer, work.plan.window)
     for index, reason, detail in rejections:
         at, example = numbered[index]
         items[at] = _rejected(work, unit, at, example, reason, detail)
@@ -141,12 +105,12 @@ def read_and_window(work: Work, order: Order, only: frozenset[int] | None = None
 def _read(work: Work, unit: Unit) -> list[Example | Reject]:
     """Return the items of a unit; of a file that is torn here and is to be skipped, each as a Reject."""
     try:
-        return storage.persistently(lambda: work.input.read(unit), timeout_s=work.store_timeout_s)
+        return storage.persistently(lambda: work.plan.input.read(unit), timeout_s=work.plan.config.store_timeout_s)
     except BadFileError as error:
-        if not work.skip_bad_files:
+        if not work.plan.config.skip_bad_files:
             raise
         numbers = range(unit.start, unit.stop) if unit.rows is None else unit.rows
-        repeats = work.input.num_questions(unit) // len(numbers)
+        repeats = work.plan.input.num_questions(unit) // len(numbers)
         bad = RowError("bad_file", str(error))
         return [reject_row(unit.source, row, "", None, bad) for row in numbers for _ in range(repeats)]
 
@@ -155,7 +119,7 @@ def _rejected(work: Work, unit: Unit, at: int, item: Example | Reject, reason: s
     """Return an item as a Reject, the item's number in its unit turned into the row's in its file."""
     if isinstance(item, Reject):
         return item
-    at //= 1 if work.input.questions is None else len(work.input.questions)
+    at //= 1 if work.plan.input.questions is None else len(work.plan.input.questions)
     row = unit.start + at if unit.rows is None else unit.rows[at]
     raw = {name: getattr(item, name) for name in ("id", "question", "context")}
     return reject_row(unit.source, row, raw, item.id, RowError(reason, detail))
@@ -168,26 +132,27 @@ def load_reader(work: Work) -> Reader:
     if work.threads is not None:
         torch.set_num_threads(work.threads)
     return Reader.from_pretrained(
-        work.model,
-        precision=work.precision,
-        max_batch_tokens=work.max_batch_tokens,
-        **asdict(work.window),
-        **asdict(work.span),
+        work.plan.config.model,
+        precision=work.plan.config.precision,
+        max_batch_tokens=work.plan.config.max_batch_tokens,
+        **asdict(work.plan.window),
+        **asdict(work.plan.span),
     )
 
 
 def commit(work: Work, unit: Unit, texts: Texts, spans: ExampleSpans, model_s: float) -> UnitRecord:
     """Write a unit's files and commit it with its record."""
+    config = work.plan.config
     began = time.perf_counter()
     table, sums = predictions_table(
         texts.examples,
         spans,
-        schema=work.schema,
-        scorer=get_scorer(work.scorer),
-        n_best_size=work.n_best_size,
-        min_probability=work.min_probability,
+        schema=work.plan.schema,
+        scorer=get_scorer(work.plan.scorer),
+        n_best_size=work.plan.n_best_size,
+        min_probability=config.min_probability,
     )
-    part = best_of_unit(table, work.best_per) if work.best_per else None
+    part = best_of_unit(table, config.best_per) if config.best_per else None
     record = UnitRecord(
         name=unit.name,
         rows=len(texts.examples) + len(texts.rejects),
@@ -201,14 +166,14 @@ def commit(work: Work, unit: Unit, texts: Texts, spans: ExampleSpans, model_s: f
 
     def write() -> UnitRecord:
         file = unit.name + ".parquet"
-        storage.write_table(work.url("predictions", file), table)
+        storage.write_table(work.plan.url("predictions", file), table)
         if texts.rejects:
-            storage.write_table(work.url("rejects", file), rejects_to_table(texts.rejects))
+            storage.write_table(work.plan.url("rejects", file), rejects_to_table(texts.rejects))
         if part is not None:
-            storage.write_table(work.url(PARTS, file), part)
+            storage.write_table(work.plan.url(PARTS, file), part)
         seconds = {**record.seconds, "write": time.perf_counter() - began}
         done = replace(record, seconds=seconds)
-        done.write(work.output)
+        done.write(config.output)
         return done
 
-    return storage.persistently(write, timeout_s=work.store_timeout_s)
+    return storage.persistently(write, timeout_s=config.store_timeout_s)
