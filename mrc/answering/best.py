@@ -16,11 +16,33 @@ import ray
 
 from mrc import storage
 from mrc.answering.tasks import results
+from mrc.errors import UsageError
 
 PARTS = "best_parts"
 _BUCKET, _COUNT = "_bucket", "num_passages"
 _NUM_BUCKETS = 256
 _MOST_GROUPS = 4_000_000
+
+
+def check_group(schema: pa.Schema, group: str) -> None:
+    """Refuse a column that rows cannot be grouped by, and one that the table of the best has itself.
+
+    Args:
+        schema: Of the predictions.
+        group: One of its columns.
+
+    Raises:
+        UsageError: Says what to change.
+    """
+    for name in (_COUNT, _BUCKET):
+        if name in schema.names:
+            raise UsageError(f"--keep_columns {name}: the best rows have a column of that name; rename the input's")
+    names = [group, "has_answer", "score", "id"]
+    try:
+        best_of_unit(pa.table({name: pa.nulls(1, schema.field(name).type) for name in names}), group)
+    except pa.ArrowException as error:
+        kind = schema.field(group).type
+        raise UsageError(f"--best_per {group}: rows cannot be grouped by values of {kind}; name another one") from error
 
 
 def best_of_unit(predictions: pa.Table, group: str) -> pa.Table:

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from mrc import storage
+from mrc.answering.best import check_group
 from mrc.answering.config import AnswerConfig, check_input
 from mrc.answering.output import check_kept, output_schema
 from mrc.errors import BadFileError, UsageError
@@ -119,6 +120,8 @@ def plan(config: AnswerConfig, source: SourceConfig) -> Plan:
     scorer = config.scorer if config.scorer != "auto" else _fitting_scorer(read, units)
     schema = output_schema(extra, with_n_best=config.n_best_size != 0)
     check_kept(schema, config.best_per)
+    if config.best_per is not None:
+        check_group(schema, config.best_per)
     return Plan(
         config=config,
         input=read,
