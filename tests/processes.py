@@ -139,6 +139,10 @@ class Jobs:
         """Start `python jobs/train.py`."""
         return self.start([sys.executable, "jobs/train.py", *flags], **changes)
 
+    def answer(self, *flags: str, **changes: str) -> Job:
+        """Start `python jobs/answer.py`."""
+        return self.start([sys.executable, "jobs/answer.py", *flags], **changes)
+
     def close(self) -> None:
         """End everything and forget Ray's files."""
         for job in self._started:
