@@ -55,6 +55,14 @@ def test_write_read_replace_remove(folder: str) -> None:
     assert not storage.exists(url)
 
 
+def test_what_is_removed_is_a_name_and_no_pattern(folder: str) -> None:
+    for name in ("a[1]/x", "a1/x", "a*/x", "a?/x"):
+        storage.write_text(storage.join(folder, name), name)
+    for name in ("a[1]", "a*/x", "a?", "a[x]*"):
+        storage.remove(storage.join(folder, name))
+    assert [url.rsplit("/", 2)[1:] for url in storage.list_files(folder)] == [["a1", "x"]]
+
+
 def test_tables_come_back_as_written(folder: str) -> None:
     table = pa.table({"id": ["a", "b"], "count": [1, None]})
     url = storage.join(folder, "part.parquet")

@@ -1,6 +1,7 @@
 """Single files: read whole, and written so that a name is either absent or whole."""
 
 import contextlib
+import glob
 import os
 import pathlib
 import posixpath
@@ -127,5 +128,7 @@ def _make_folder(path: str) -> None:
 def remove(url: str) -> None:
     """Remove a file, or a folder with all that is in it; what is absent already is no error."""
     filesystem, path = resolve(url)
+    if not isinstance(filesystem, LocalFileSystem):
+        path = glob.escape(path)  # stores take a path for a pattern, and would remove what it matches
     with contextlib.suppress(FileNotFoundError):
         filesystem.rm(path, recursive=True)
