@@ -89,7 +89,8 @@ def test_columns_of_parquet_come_back_with_their_types_and_values(column: pa.Arr
     url = f"{folder()}/a.parquet"
     write_parquet(url, extra=column, number=pa.array(range(len(column)), pa.int16()))
     [field, number], rows = read(url, ["extra", "number"])
-    plain = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    is_text = column.type in (pa.large_string(), pa.dictionary(pa.int32(), pa.string()))
+    plain = pa.string() if is_text else column.type
     assert (field.type, number.type) == (plain, pa.int16())
     values, numbers = zip(*kept(rows), strict=True)
     assert pa.array(list(values), field.type).to_pylist() == column.to_pylist()
@@ -118,9 +119,13 @@ def test_columns_that_are_read_anyway_may_be_kept_too() -> None:
     assert kept(read(url, [])[1]) == [()]
 
 
-def test_texts_of_parquet_and_of_lines_go_together() -> None:
+TEXT_TYPES = [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int8(), pa.large_string())]
+
+
+@pytest.mark.parametrize("kind", TEXT_TYPES)
+def test_texts_of_parquet_in_any_layout_and_of_lines_go_together(kind: pa.DataType) -> None:
     place = folder()
-    write_parquet(f"{place}/a.parquet", extra=pa.array(["x"]).dictionary_encode())
+    write_parquet(f"{place}/a.parquet", extra=pa.array(["x"], kind))
     write_jsonl(f"{place}/b.jsonl", {"extra": 7})
     [field], rows = read(place, ["extra"])
     assert field.type == pa.string()

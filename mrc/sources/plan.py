@@ -96,7 +96,10 @@ def _kept_field(name: str, schemas: Sequence[tuple[Source, pa.Schema | None]]) -
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    """Return a type without what only tells how values are laid out: a writer's choice, on which files may differ."""
+    if pa.types.is_dictionary(kind):
+        return _plain(kind.value_type)
+    return pa.string() if kind in (pa.large_string(), pa.string_view()) else kind
 
 
 def _schema_of(source: Source) -> pa.Schema | None:
