@@ -8,11 +8,10 @@ import json
 import pathlib
 import re
 import runpy
-import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -20,6 +19,7 @@ import pytest
 from mrc import launch
 from mrc.errors import UsageError
 from mrc.launch import parse_configs, run_job
+from tests.job_runs import RunMain, assert_is_one_error, free_ports, head_node, main_runner
 from tests.processes import ROOT, Jobs, running_jobs, wait_until
 from tests.tiny import write_model
 
@@ -30,35 +30,14 @@ MISTAKE_S = 15.0
 MISTAKE_WITH_RAY_S = 30.0
 
 
-@dataclass
-class Outcome:
-    code: int
-    stdout: str
-    stderr: str
-    seconds: float
-
-
-RunMain = Callable[..., Outcome]
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return write_model(tmp_path_factory.mktemp("tiny") / "bert")
 
 
 @pytest.fixture
 def run_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunMain:
-    """Run a job's main in this process, as `python jobs/<name>.py <flags>` does in its own."""
-
-    def run(job: pathlib.Path, *argv: str) -> Outcome:
-        monkeypatch.setattr(sys, "argv", [job.name, *argv])
-        began = time.monotonic()
-        with pytest.raises(SystemExit) as ended:
-            run_job(runpy.run_path(str(job))["main"])
-        captured = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err, time.monotonic() - began)
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return write_model(tmp_path_factory.mktemp("tiny") / "bert")
+    return main_runner(monkeypatch, capsys)
 
 
 @pytest.fixture
@@ -97,12 +76,6 @@ def field_docstrings(cls: type) -> dict[str, str]:
 
 def one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def assert_is_one_error(stderr: str, pattern: str) -> None:
-    lines = stderr.splitlines()
-    assert len(lines) == 1, stderr
-    assert re.match(f"error: .*{pattern}", lines[0]), stderr
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
@@ -293,14 +266,6 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return path
 
 
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 class TestWithRay:
@@ -354,33 +319,6 @@ class TestWithRay:
         again = jobs.train(*flags)
         assert again.wait() == 0
         assert "this run is done" in again.stdout
-
-
-@contextlib.contextmanager
-def head_node(jobs: Jobs) -> Iterator[str]:
-    """Run a Ray head of 4 CPUs with its job server in processes of its own; give the URL to submit jobs to."""
-    port, dashboard, client, agent, agent_grpc, metrics = free_ports(6)
-    command = [
-        str(pathlib.Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=4",
-        "--node-ip-address=127.0.0.1", f"--port={port}", f"--temp-dir={jobs.ray_folder}", "--disable-usage-stats",
-        "--include-dashboard=true", f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}",
-        f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
-        f"--metrics-export-port={metrics}", "--object-store-memory=200000000",
-    ]  # fmt: skip
-    head = jobs.start(command, RAY_ADDRESS="", RAY_JOB_STOP_WAIT_TIME_S="120")
-
-    def answers() -> bool:
-        with contextlib.suppress(OSError):
-            socket.create_connection(("127.0.0.1", agent), timeout=1).close()
-            socket.create_connection(("127.0.0.1", dashboard), timeout=1).close()
-            return True
-        return False
-
-    head.wait_for(answers, "the job server of the head node")
-    try:
-        yield f"http://127.0.0.1:{dashboard}"
-    finally:
-        head.kill_all()
 
 
 @pytest.mark.slow
