@@ -6,12 +6,14 @@ import uuid
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mrc import storage
 from mrc.errors import BadFileError, UsageError
 from mrc.examples import examples_to_table
 from mrc.sources import SourceConfig, Unit, kept_fields, plan_units, read_unit
-from tests.source_files import make_examples, write_csv, write_jsonl, write_squad
+from tests.source_files import make_examples, unhurried, write_csv, write_jsonl, write_squad
 
 CONFIG = SourceConfig()
 
@@ -84,6 +86,54 @@ def test_what_is_no_torn_file_is_raised_whoever_is_told() -> None:
     assert not isinstance(error.value, BadFileError)
     with pytest.raises(UsageError, match="no file at"):
         plan_units(f"{place}/none.parquet", CONFIG, on_bad_file=tell_nobody)
+
+
+fragments = st.lists(
+    st.binary(max_size=4)
+    | st.sampled_from(
+        [b"question,context\n", b'{"question": "Who?", "context": "I am."}', b"\n", b"\r", b'"', b"\xef\xbb\xbf"]
+    ),
+    max_size=8,
+).map(b"".join)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.json", "a.csv", "a.tsv", "a.jsonl.gz", "a.parquet"])
+@unhurried
+@given(content=fragments, unit_rows=st.integers(1, 3), is_compressed=st.booleans())
+def test_whatever_bytes_a_file_has_it_is_read_or_refused(
+    name: str, content: bytes, unit_rows: int, is_compressed: bool
+) -> None:
+    url = f"memory://{uuid.uuid4().hex}/{name}"
+    storage.write_bytes(url, gzip.compress(content) if name.endswith(".gz") and is_compressed else content)
+    refusal, counts = "", []
+    try:
+        units = plan_units(url, CONFIG, unit_rows=unit_rows)
+        counts = [(len(list(read_unit(unit, CONFIG))), unit.num_rows) for unit in units]
+    except UsageError as error:
+        refusal = str(error)
+    assert "\n" not in refusal
+    assert all(found == planned for found, planned in counts)
+
+
+@unhurried
+@given(flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=20))
+def test_whatever_bytes_the_pages_of_a_parquet_file_have_they_are_read_or_refused(
+    flips: list[tuple[float, int]],
+) -> None:
+    content = bytearray(parquet_bytes())
+    footer = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    for place, value in flips:
+        content[4 + int(place * (footer - 4))] = value
+    url = f"memory://{uuid.uuid4().hex}/a.parquet"
+    storage.write_bytes(url, bytes(content))
+    [unit] = plan_units(url, CONFIG)
+    refusal, rows = "", []
+    try:
+        rows = list(read_unit(unit, CONFIG))
+    except BadFileError as error:
+        refusal = str(error)
+    assert "\n" not in refusal
+    assert refusal or len(rows) == unit.num_rows
 
 
 @pytest.mark.parametrize("place", ["memory", "disk"])
