@@ -164,10 +164,10 @@ def rank(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def brute_force(table: pa.Table, group: str) -> list[dict[str, Any]]:
-    by_value: dict[Any, list[Any]] = {}
+    by_value: dict[Any, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
         by_value.setdefault(row[group], []).append(row)
-    return [{**min(rows, key=rank), best._COUNT: len(rows)} for rows in by_value.values()]
+    return [min(rows, key=rank) | {best._COUNT: len(rows)} for rows in by_value.values()]
 
 
 def by_group(row: Mapping[str, Any]) -> str:
