@@ -284,6 +284,30 @@ def test_a_contrast_joins_two_clauses(code: LanguageCode) -> None:
             assert language.contrast("다", statement).endswith(statement)
 
 
+@pytest.mark.parametrize(
+    ("clause", "joined"),
+    [
+        ("다리는 1931년에 개통되었다", "다리는 1931년에 개통되었고, 길이는 5미터이다"),
+        ("길이는 9미터이다", "길이는 9미터이고, 길이는 5미터이다"),
+        ("공책은 이끼로 가득하다", "공책은 이끼로 가득하고, 길이는 5미터이다"),
+        ("손님들은 골안에서 묵는다", "손님들은 골안에서 묵고, 길이는 5미터이다"),
+        ("날마다 120명이 온다", "날마다 120명이 오고, 길이는 5미터이다"),
+        ("축제는 9일 동안 계속된다", "축제는 9일 동안 계속되고, 길이는 5미터이다"),
+        ("회사는 시계를 만든다", "회사는 시계를 만들고, 길이는 5미터이다"),
+        ("지금 회사는 김도윤이 이끈다", "지금 회사는 김도윤이 이끌고, 길이는 5미터이다"),
+    ],
+)
+def test_a_verb_that_is_joined_takes_its_stem(clause: str, joined: str) -> None:
+    assert LANGUAGES["ko"].contrast(clause, "길이는 5미터이다") == joined
+
+
+def test_no_syllable_of_a_given_name_is_a_particle_with_two_forms() -> None:
+    """A name that ends as a particle does, before that particle, is ambiguous for no reason: 강가은은, 강가은은은."""
+    _, *given = LANGUAGES["ko"].kinds["person"].parts
+    particles = {particle for pair in PAIRS for particle in pair}
+    assert not particles & {str(syllable) for part in given for syllable in part}
+
+
 # Errors
 
 

@@ -5,14 +5,14 @@ stands inside its hole where its form depends on the word (see josa.py), and beh
 """
 
 from mrc.sample.grammar import Domain, Language, Pattern, parse_relations
-from mrc.sample.josa import attach
+from mrc.sample.josa import attach, final_consonant
 
 _SURNAME = "강 고 권 김 남 노 문 민 박 배 백 서 송 신 안 양 오 유 윤 이 임 장 전 정 조 차 최 하 한 홍".split()
 _GIVEN = (
-    "가 건 경 규 기 나 다 도 동 명 미 민 보 상 서 성 소 수 승 시 연 영 예 우 유 은 재 정 주 지 진 태 하 현 호".split()
+    "건 경 규 기 나 다 도 동 명 미 민 보 상 서 성 세 소 수 승 시 연 영 예 우 유 재 정 주 지 진 채 태 하 현 호".split()
 )
 _GIVEN_END = (
-    "겸 경 관 규 근 기 나 람 려 린 민 빈 서 석 섭 솔 수 아 연 영 욱 원 윤 율 은 인 정 준 진 철 혁 현 호 희".split()
+    "겸 경 관 규 근 기 나 람 려 린 민 빈 서 석 섭 솔 수 아 연 영 욱 원 윤 율 인 정 준 진 철 혁 현 호 환 희".split()
 )
 _PLACE = "가람 고운 느티 다솔 달빛 두루 마루 무지개 미리내 버들 새벽 솔바람 아라 이슬 잔디 초롱 한울 해오름".split()
 _PLACE_END = "골 군 내 도 령 마을 면 벌 산 섬 시 여울 읍 재 촌 포 항".split()
@@ -222,12 +222,28 @@ NOVEL = Domain(
     """),
 )
 
+_NIEUN = 4
+_RIEUL_STEMS = {"만든": "만들", "이끈": "이끌"}  # ㄹ falls out before ㄴ, and 만든다 does not tell that it was there.
+
+
+def _contrast(first: str, second: str) -> str:
+    """Join two clauses by 고, which the stem of the first one's verb takes: 했다 했고, 묵는다 묵고, 온다 오고."""
+    stem = first.removesuffix("다")
+    if stem.endswith(tuple(_RIEUL_STEMS)):
+        stem = stem[:-2] + _RIEUL_STEMS[stem[-2:]]
+    elif stem.endswith("는"):
+        stem = stem[:-1]
+    elif final_consonant(stem) == _NIEUN:
+        stem = stem[:-1] + chr(ord(stem[-1]) - _NIEUN)
+    return f"{stem}고, {second}"
+
+
 KOREAN = Language(
     code="ko",
     kinds=KINDS,
     asides=ASIDES,
     domains=(BRIDGE, COMPANY, SCIENTIST, FESTIVAL, SHIP, EXPEDITION, NOVEL),
     inflect=attach,
-    contrast=lambda first, second: f"{first.removesuffix('다')}고, {second}",
+    contrast=_contrast,
     sentence=lambda clause: clause + ".",
 )
