@@ -16,10 +16,11 @@ from itertools import pairwise
 from mrc.examples import Answer
 from mrc.sample.grammar import Domain, Language, Relation, holes
 
-_LONG_SHARE = 0.05
+_LONG_SHARE = 0.04
 _SHORT_NUM_THINGS = (1, 1, 2, 2)
-_LONG_NUM_THINGS = range(8, 13)
-_REPEAT_SHARE = 0.3  # of the values that another thing of the passage has as well
+_LONG_NUM_THINGS = range(9, 12)
+_FEWEST_FACTS, _FEWEST_FACTS_ALONE = 3, 5  # of a thing; perhaps there is one more
+_REPEAT_SHARE = 0.35  # of the values that another thing of the passage has as well
 _NAME_SHARE = 0.8  # of the statements that use the name of their thing
 _ASIDE_SHARE = 0.15  # of the statements that an aside follows
 _CONTRAST_SHARE = 0.4  # of the neighbours that one sentence compares
@@ -101,7 +102,7 @@ class _Writer:
     def _things(self, domain: Domain, names: Sequence[str]) -> dict[str, _Values]:
         """Choose what to tell of each thing: some of its domain's relations, and their values."""
         # A passage on one thing has to answer all its questions from that thing.
-        fewest = len(domain.relations) - 2 if len(names) == 1 else 3
+        fewest = _FEWEST_FACTS_ALONE if len(names) == 1 else _FEWEST_FACTS
         things: dict[str, _Values] = {}
         for name in names:
             told = self.rng.sample(range(len(domain.relations)), self.rng.randint(fewest, fewest + 1))
