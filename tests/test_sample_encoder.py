@@ -8,7 +8,7 @@ import torch
 
 from mrc.errors import UsageError
 from mrc.models import load_model, load_tokenizer
-from mrc.sample import LanguageCode, encoder, iter_examples
+from mrc.sample import LANGUAGES, LanguageCode, encoder, glosses, iter_examples
 from mrc.windows import WindowConfig, label_windows, make_windows
 
 needs_minilm = pytest.mark.skipif(
@@ -51,8 +51,40 @@ def test_the_model_is_minilm_below_with_an_embedding_for_every_piece(tmp_path: P
     embeddings = theirs["bert.embeddings.word_embeddings.weight"]
     rows = ours["bert.embeddings.word_embeddings.weight"]
     assert torch.equal(rows[tokenizer.get_vocab()["the"]], embeddings[vocabulary["the"]])
-    distinct = torch.unique(rows, dim=0)
-    assert len(distinct) == len(rows), "two pieces share an embedding"
+    assert torch.equal(rows[tokenizer.get_vocab()["설계한"]], embeddings[vocabulary["designed"]])
+    patterns = [pattern for language in LANGUAGES.values() for pattern in encoder._patterns(language)]
+    parts = {part.lower() for pattern in patterns for part in encoder._name_parts(pattern)} - {*encoder._particles()}
+    ids = [tokenizer.get_vocab()[part] for part in sorted(parts)]
+    assert len(torch.unique(rows[ids], dim=0)) == len(ids) > 500, "two parts of names share an embedding"
+
+
+def test_both_languages_list_families_alike() -> None:
+    korean, english = LANGUAGES["ko"], LANGUAGES["en"]
+    assert list(korean.kinds) == list(english.kinds)
+    told = [[[r.kind for r in domain.relations] for domain in language.domains] for language in (korean, english)]
+    assert told[0] == told[1]
+
+
+@needs_minilm
+def test_what_korean_words_mean_are_words_of_minilm() -> None:
+    vocabulary = load_tokenizer(str(encoder._minilm_folder())).get_vocab()
+    assert set(glosses._starts().values()) <= vocabulary.keys()
+
+
+@pytest.mark.parametrize(
+    ("word", "english"),
+    [("누구인가", "who"), ("누구의", "whose"), ("설계했고", "designed"), ("사", "buy"), ("사거리", None), ("", None)],
+)
+def test_the_longest_start_of_a_word_says_what_it_means(word: str, english: str | None) -> None:
+    assert glosses.gloss(word) == english
+
+
+def test_no_start_of_a_word_is_listed_twice_or_for_nothing() -> None:
+    starts = [start for line in glosses._TABLE.strip().splitlines() for start in line.split(": ")[1].split()]
+    assert len(set(starts)) == len(starts)
+    words = {word.removeprefix("##") for word in encoder._meaningful()}
+    used = {max((s for s in starts if word.startswith(s)), key=len, default="") for word in words}
+    assert set(starts) <= used
 
 
 def test_without_minilm_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
