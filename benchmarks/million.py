@@ -133,7 +133,13 @@ def _kind(process: psutil.Process) -> str:
         title = " ".join(process.cmdline())
     except psutil.Error:
         return ""
-    kinds = {"FindSpans": "model", "read_unit": "reading", "ReadUnit": "reading", "commit_unit": "writing"}
+    kinds = {
+        "FindSpans": "model",
+        "read_unit": "reading",
+        "ReadUnit": "reading",
+        "commit_unit": "writing",
+        "CommitUnit": "writing",
+    }
     return next((kind for word, kind in kinds.items() if word in title), "")
 
 

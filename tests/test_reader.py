@@ -15,7 +15,7 @@ import mrc
 from mrc import storage
 from mrc.errors import UsageError
 from mrc.examples import Example, Prediction
-from mrc.models import load_model, load_tokenizer
+from mrc.models import forward, load_model, load_tokenizer
 from mrc.reader import Logits, Reader
 from mrc.spans import SpanConfig
 from mrc.windows import WindowConfig, make_windows
@@ -201,8 +201,7 @@ def test_batches_that_do_not_fit_into_memory_are_read_in_halves(reader: Open, mo
         Example(id=str(i), question=QUESTIONS[0], context=f"{i} " + " ".join(CORPUS[: i % 4 + 1])) for i in range(12)
     ]
     expected = reader().answer(asked)
-    forward = mrc.reader.forward
-    refused = []
+    refused: list[int] = []
 
     def forward_in_little_memory(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
         if len(inputs["input_ids"]) > most:
@@ -210,7 +209,7 @@ def test_batches_that_do_not_fit_into_memory_are_read_in_halves(reader: Open, mo
             raise torch.OutOfMemoryError("out of memory")
         return forward(model, inputs)
 
-    monkeypatch.setattr(mrc.reader, "forward", forward_in_little_memory)
+    monkeypatch.setattr("mrc.reader.forward", forward_in_little_memory)
     most = 3
     assert_same(reader().answer(asked), expected)
     assert refused

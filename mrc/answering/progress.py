@@ -22,15 +22,18 @@ class Progress:
         """
         self._ledger, self._total = ledger, total
         self._rows_before, self._began = ledger.rows, time.monotonic()
-        self._told = self._began - _EVERY_S
+        self._told: float | None = None
 
     def tell(self) -> None:
         """Log a line where it is time to, or where all is done."""
         now, rows = time.monotonic(), self._ledger.rows
-        if now - self._told < _EVERY_S and rows < self._total:
+        if self._told is not None and now - self._told < _EVERY_S and rows < self._total:
             return
-        self._told = now
         logger.info("%s", self.line(now - self._began))
+        if self._told is None:
+            # Up to the first unit the actors were starting, which says nothing of those to come.
+            self._rows_before, self._began = rows, now
+        self._told = now
 
     def line(self, seconds: float) -> str:
         """Return the line as it is after some seconds of work."""
