@@ -4,12 +4,13 @@ No Ray: the three steps of a unit run in a plain loop, so that a death costs mil
 `test_answering_chaos`.
 """
 
+import errno
 import importlib
 import json
 import pathlib
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -24,7 +25,7 @@ from mrc.answering import AnswerConfig, Plan, best, lease, plan, run
 from mrc.answering.pipeline import Shape
 from mrc.answering.records import UnitRecord
 from mrc.answering.work import Order, Work, commit, read_and_window, work_of
-from mrc.errors import UsageError
+from mrc.errors import RunError, UsageError
 from mrc.examples import Reject, rejects_to_table
 from mrc.reader import Reader
 from mrc.sources import SourceConfig
@@ -47,20 +48,33 @@ class Driver:
     reader: Reader
     work: Work
     dies_at: int | None = None
+    fails_at: int | None = None
+    gives_up: bool = False
+    """Whether the next stream of units breaks off after the first one."""
     calls: list[str] = field(default_factory=list)
     answered: list[str] = field(default_factory=list)
     """Units that the last driver answered."""
 
-    def run(self, planned: Plan, *, dies_at: int | None = None) -> None:
-        """Carry out a plan, or die on the way."""
-        self.dies_at, self.calls, self.answered = dies_at, [], []
+    def run(self, planned: Plan, *, dies_at: int | None = None, fails_at: int | None = None) -> None:
+        """Carry out a plan, die at a call to the store, or meet one that fails."""
+        self.dies_at, self.fails_at, self.calls, self.answered = dies_at, fails_at, [], []
         run(planned)
+
+    def error(self, planned: Plan, *, fails_at: int) -> str:
+        """Carry out a plan with a call that fails, and return what is said where that ends it."""
+        try:
+            self.run(planned, fails_at=fails_at)
+        except RunError as error:
+            return str(error)
+        return ""
 
     def on_call(self, point: str, path: str) -> None:
         """Count a call; who is dead makes none."""
         if self.dies_at is not None and len(self.calls) >= self.dies_at:
             raise Killed
         self.calls.append(f"{point} {path}")
+        if len(self.calls) - 1 == self.fails_at:
+            raise OSError(errno.EIO, "the store is down")
 
     def stream(self, orders: Sequence[Order], work: Work, shape: Shape, *, retries: int) -> Iterator[UnitRecord]:
         """Do what the pipeline does."""
@@ -70,6 +84,9 @@ class Driver:
             record = commit(work, order.unit, texts, spans, 0.0)
             self.answered.append(order.unit.name)
             yield record
+            if self.gives_up:
+                self.gives_up = False
+                raise RuntimeError("no progress for 600 s")
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +123,21 @@ def driver(made_once: tuple[Reader, Work], monkeypatch: pytest.MonkeyPatch) -> D
     for name in ("put", "get"):
         monkeypatch.setattr(ray, name, lambda value: value)
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2}}])
-    # A death would be waited for and tried again.
-    monkeypatch.setattr(storage, "persistently", lambda operation, *, timeout_s: operation())
+    monkeypatch.setattr(storage, "persistently", persistently)
     # The process that held the folder is gone, which this one is not.
     monkeypatch.setattr(lease, "_process", lambda: {"pid": 1, "started": 0})
     monkeypatch.setattr(faults.FaultyFileSystem, "hook", staticmethod(driver.on_call))
     return driver
+
+
+def persistently(operation: Callable[[], Any], *, timeout_s: float) -> Any:
+    """Do what the storage's does, without its waits."""
+    try:
+        return operation()
+    except OSError as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        return operation()
 
 
 def into(planned: Plan, folder: pathlib.Path, **changes: Any) -> Plan:
@@ -158,6 +184,21 @@ def test_death_at_every_call(planned: Plan, driver: Driver, tmp_path: pathlib.Pa
         assert content(folder) == expected, driver.calls
 
 
+def test_failure_at_every_call(planned: Plan, driver: Driver, tmp_path: pathlib.Path) -> None:
+    """Each call fails once: the job goes on, or ends with a line that says so, after which the same command does."""
+    driver.run(into(planned, tmp_path / "undisturbed"))
+    calls, expected = driver.calls, content(tmp_path / "undisturbed")
+    gave_up = set()
+    for fails_at, call in enumerate(calls):
+        out = into(planned, tmp_path / str(fails_at))
+        if said := driver.error(out, fails_at=fails_at):
+            assert re.match(r"the store failed \(OSError: .*the store is down\); .*the same command goes on", said)
+            gave_up.add(call.rpartition("/")[2])
+            driver.run(out)
+        assert content(tmp_path / str(fails_at)) == expected
+    assert gave_up == {"_driver.json"}, "nothing was begun yet"
+
+
 def test_death_while_starting_over(planned: Plan, driver: Driver, tmp_path: pathlib.Path) -> None:
     """What is left of another run is never taken for a part of this one."""
     driver.run(into(planned, tmp_path / "undisturbed"))
@@ -193,4 +234,16 @@ def test_what_another_attempt_rejected(planned: Plan, driver: Driver, tmp_path: 
     left = storage.join(faults.url(tmp_path / "out"), "rejects", planned.units[0].name + ".parquet")
     storage.write_table(left, rejects_to_table([reject]))
     driver.run(into(planned, tmp_path / "out"))
+    assert content(tmp_path / "out") == content(tmp_path / "undisturbed")
+
+
+def test_stream_that_breaks_off(
+    planned: Plan, driver: Driver, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An exception out of Ray Data, as where it stalls, costs a pass and not the job."""
+    driver.run(into(planned, tmp_path / "undisturbed"))
+    driver.gives_up = True
+    driver.run(into(planned, tmp_path / "out"))
+    assert len(driver.answered) == UNITS
+    assert "Ray gave up; what is missing is tried again: RuntimeError: no progress for 600 s" in caplog.text
     assert content(tmp_path / "out") == content(tmp_path / "undisturbed")

@@ -7,6 +7,7 @@ has an answer first, then the higher score, then the id.
 
 import hashlib
 import math
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -73,7 +74,7 @@ def _merge(table: pa.Table, group: str) -> pa.Table:
     return best.set_column(best.schema.get_field_index(_COUNT), _COUNT, pa.array(counts))
 
 
-def write_best(output: str, units: list[str], group: str, num_groups: int) -> int:
+def write_best(output: str, units: list[str], group: str, num_groups: int, *, timeout_s: float) -> int:
     """Merge what the units left into `best/`, on the cluster, and return the number of groups.
 
     Args:
@@ -81,21 +82,24 @@ def write_best(output: str, units: list[str], group: str, num_groups: int) -> in
         units: Names of all units.
         group: The column.
         num_groups: Sum of the units' groups, which bounds what a task holds.
+        timeout_s: Of each request to the store, see `mrc.storage.persistently`.
     """
-    storage.remove(storage.join(output, "best"))
+    storage.persistently(lambda: storage.remove(storage.join(output, "best")), timeout_s=timeout_s)
     num_tasks = min(_NUM_BUCKETS, max(1, math.ceil(num_groups / _MOST_GROUPS)))
     edges = np.linspace(0, _NUM_BUCKETS, num_tasks + 1).astype(int).tolist()
-    tasks = [_write_buckets.remote(output, units, group, low, high) for low, high in pairwise(edges)]
+    tasks = [_write_buckets.remote(output, units, group, low, high, timeout_s) for low, high in pairwise(edges)]
     return int(sum(results(tasks)))
 
 
 @ray.remote(num_cpus=0.5)
-def _write_buckets(output: str, units: list[str], group: str, low: int, high: int) -> int:
+def _write_buckets(output: str, units: list[str], group: str, low: int, high: int, timeout_s: float) -> int:
     best: pa.Table | None = None
     for unit in units:
-        part = storage.read_table(storage.join(output, PARTS, unit + ".parquet"))
+        read = partial(storage.read_table, storage.join(output, PARTS, unit + ".parquet"))
+        part = storage.persistently(read, timeout_s=timeout_s)
         part = part.filter((pc.field(_BUCKET) >= low) & (pc.field(_BUCKET) < high))
         best = part if best is None else _merge(pa.concat_tables([best, part]), group)
     assert best is not None, "a job has a unit"
-    storage.write_table(storage.join(output, "best", f"{low:03d}.parquet"), best.drop_columns([_BUCKET]))
+    write = partial(storage.write_table, storage.join(output, "best", f"{low:03d}.parquet"))
+    storage.persistently(partial(write, best.drop_columns([_BUCKET])), timeout_s=timeout_s)
     return len(best)

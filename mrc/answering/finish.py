@@ -56,11 +56,17 @@ def finished(plan: Plan) -> Outcome | None:
 def finish(plan: Plan, ledger: Ledger) -> Outcome:
     """Write what is told of the whole job, its mark of success last."""
     names = [unit.name for unit in plan.units]
-    _check_files(plan, "predictions", names)
-    _check_files(plan, "rejects", ledger.rejecting)
+    plan.patiently(lambda: _check_files(plan, "predictions", names))
+    plan.patiently(lambda: _check_files(plan, "rejects", ledger.rejecting))
     groups = None
     if plan.config.best_per is not None:
-        groups = write_best(plan.config.output, names, plan.config.best_per, ledger.groups)
+        groups = write_best(
+            plan.config.output,
+            names,
+            plan.config.best_per,
+            ledger.groups,
+            timeout_s=plan.config.store_timeout_s,
+        )
     now = datetime.now(UTC)
     run_id = f"{now:%Y%m%dT%H%M%SZ}-{plan.settings['model_fingerprint'][:8]}"
     outcome = Outcome(
@@ -79,19 +85,24 @@ def finish(plan: Plan, ledger: Ledger) -> Outcome:
         seconds={name: round(value, 3) for name, value in ledger.seconds.items()},
         config=plan.settings,
     )
-    if ledger.sums.total:
-        row = metrics_row(
-            ledger.sums,
-            run_id=run_id,
-            created_at=now,
-            scorer=plan.scorer,
-            model_fingerprint=plan.settings["model_fingerprint"],
-            data_fingerprint=plan.settings["input_fingerprint"],
-        )
-        storage.write_table(plan.url("metrics", "metrics.parquet"), pa.Table.from_pylist([row], schema=METRICS_SCHEMA))
-    storage.write_text(plan.url("manifest.json"), json.dumps(asdict(outcome), indent=2, ensure_ascii=False))
-    storage.write_text(plan.url(SUCCESS), "")
-    storage.remove(plan.url(PARTS))
+
+    def write() -> None:
+        if ledger.sums.total:
+            row = metrics_row(
+                ledger.sums,
+                run_id=run_id,
+                created_at=now,
+                scorer=plan.scorer,
+                model_fingerprint=plan.settings["model_fingerprint"],
+                data_fingerprint=plan.settings["input_fingerprint"],
+            )
+            table = pa.Table.from_pylist([row], schema=METRICS_SCHEMA)
+            storage.write_table(plan.url("metrics", "metrics.parquet"), table)
+        storage.write_text(plan.url("manifest.json"), json.dumps(asdict(outcome), indent=2, ensure_ascii=False))
+        storage.write_text(plan.url(SUCCESS), "")
+        storage.remove(plan.url(PARTS))
+
+    plan.patiently(write)
     return outcome
 
 

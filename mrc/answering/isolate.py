@@ -45,7 +45,7 @@ class Isolation:
     """Finds the rows of units that end their process."""
 
     def __init__(self, work: "ray.ObjectRef[Work]", shape: Shape) -> None:
-        """Start nothing yet."""
+        """Start nothing yet; the probe serves all units of a block."""
         self._work = work
         self._options = {"num_cpus": shape.actor_cpus, "num_gpus": 1 if shape.use_gpu else 0, "max_restarts": 0}
         self._probe: Any = None
@@ -59,19 +59,21 @@ class Isolation:
             RunError: Even none of its rows end the process.
         """
         logger.warning("unit %s keeps ending its process: looking for the rows that do it", order.unit.name)
-        if detail := self._fails(order, ()):
+        if self._fails(order, ()) and (detail := self._fails(order, ())):
             raise RunError(f"unit {order.unit.name} ends its process before any of its rows is read: {detail}")
         found = self._search(order, range(num_items))
-        self.close()
         for item, (_, detail) in found.items():
             logger.warning("unit %s, item %d cannot be read: %s", order.unit.name, item, detail)
         return found
 
-    def close(self) -> None:
+    def __enter__(self) -> "Isolation":
+        """Return itself."""
+        return self
+
+    def __exit__(self, *raised: object) -> None:
         """End the probe, so that its resources are free."""
         if self._probe is not None:
             ray.kill(self._probe)
-            self._probe = None
 
     def _search(self, order: Order, items: Sequence[int]) -> dict[int, tuple[str, str]]:
         detail = self._fails(order, items)

@@ -3,10 +3,10 @@
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
@@ -39,6 +39,8 @@ from mrc.windows import WindowConfig
 
 _PEEKED_ROWS = 200
 _HASHED_BYTES = 16 * 2**20
+
+T = TypeVar("T")
 
 CONFIGS = (AnswerConfig, SourceConfig)
 """What an answering job reads its flags into; `plan` takes one of each, in this order."""
@@ -96,6 +98,10 @@ class Plan:
     def url(self, *names: str) -> str:
         """Return the URL of something in the output folder."""
         return storage.join(self.config.output, *names)
+
+    def patiently(self, operation: Callable[[], T]) -> T:
+        """Return what an operation on the store gives, see `mrc.storage.persistently`."""
+        return storage.persistently(operation, timeout_s=self.config.store_timeout_s)
 
 
 def plan(config: AnswerConfig, source: SourceConfig) -> Plan:

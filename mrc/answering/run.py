@@ -28,7 +28,7 @@ from mrc.answering.progress import Progress
 from mrc.answering.records import RECORDS, Ledger
 from mrc.answering.stages import UnitError
 from mrc.answering.work import Order, work_of
-from mrc.errors import RunError, UsageError
+from mrc.errors import MrcError, RunError, UsageError
 from mrc.settings import differences, read_settings, write_settings
 
 logger = logging.getLogger("mrc")
@@ -51,6 +51,16 @@ def run(plan: Plan) -> Outcome:
         UsageError: The folder holds another run or belongs to another driver, or the cluster is too small.
         RunError: Too many rows were rejected, or some units could not be answered; the same command goes on.
     """
+    try:
+        return _run(plan)
+    except OSError as error:
+        cause = str(error).strip().rpartition("\n")[2]  # of a task's, the lines before are a traceback
+        raise RunError(
+            f"the store failed ({type(error).__name__}: {cause}); once it answers, the same command goes on"
+        ) from error
+
+
+def _run(plan: Plan) -> Outcome:
     if not plan.config.overwrite:
         check_folder(plan)
         if done := finished(plan):
@@ -63,7 +73,7 @@ def run(plan: Plan) -> Outcome:
             for name in _WRITTEN:
                 storage.remove(plan.url(name))
         check_folder(plan)
-        write_settings(plan.url("config.yaml"), plan.settings)
+        plan.patiently(lambda: write_settings(plan.url("config.yaml"), plan.settings))
         ledger = _Answering(plan, shape, check_lease).run()
         return finish(plan, ledger)
 
@@ -86,9 +96,12 @@ class _Answering:
     def __init__(self, plan: Plan, shape: Shape, check_lease: Callable[[], None]) -> None:
         self._plan, self._shape, self._check_lease = plan, shape, check_lease
         self._units = {unit.name: Order(unit) for unit in plan.units}
-        self._ledger = Ledger.read(plan.config.output, self._units)
+        self._ledger = plan.patiently(lambda: Ledger.read(plan.config.output, self._units))
         self._progress = Progress(self._ledger, plan.num_questions)
         self._failures: dict[str, UnitError] = {}
+        """Of the last pass, by the unit's name."""
+        self._lost_by = "its process died"
+        """Why units of the last pass are missing of which no failure is told."""
         self._work = ray.put(work_of(plan, shape.threads))
 
     def run(self) -> Ledger:
@@ -99,8 +112,10 @@ class _Answering:
         self._skip_duplicates()
         for number in range(_PASSES):
             missing = self._missing()
+            self._failures.clear()
             for at in range(0, len(missing), ROUND_UNITS):
-                self._stream(missing[at : at + ROUND_UNITS], retries=0 if number else _RETRIES)
+                # Not in the second pass, which is to tell what keeps dying.
+                self._stream(missing[at : at + ROUND_UNITS], retries=0 if number == _PASSES - 2 else _RETRIES)
             if number == _PASSES - 2:
                 self._isolate([order for order in self._missing() if not self._is_of_the_store(order)])
         self._check_rejects(final=True)
@@ -111,14 +126,20 @@ class _Answering:
         return [order for name, order in self._units.items() if name not in self._ledger.names]
 
     def _stream(self, orders: Sequence[Order], *, retries: int) -> None:
-        for outcome in stream(orders, self._work, self._shape, retries=retries):
-            self._check_lease()
-            if isinstance(outcome, Failure):
-                self._note(outcome)
-            else:
-                self._ledger.add(outcome)
-                self._check_rejects(final=False)
-                self._progress.tell()
+        try:
+            for outcome in stream(orders, self._work, self._shape, retries=retries):
+                self._check_lease()
+                if isinstance(outcome, Failure):
+                    self._note(outcome)
+                else:
+                    self._ledger.add(outcome)
+                    self._check_rejects(final=False)
+                    self._progress.tell()
+        except MrcError:
+            raise
+        except Exception as error:  # of Ray, as where it stalls: what has no record yet is for the next pass
+            self._lost_by = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
+            logger.warning("Ray gave up; what is missing is tried again: %s", self._lost_by)
 
     def _note(self, failure: Failure) -> None:
         """Keep a failure that another attempt may not meet; raise any other."""
@@ -145,11 +166,11 @@ class _Answering:
         if len(lost) > _MOST_ISOLATED:
             logger.warning("%d units were lost twice: too many for it to be their rows", len(lost))
             return
-        isolation = Isolation(self._work, self._shape)
-        for order in lost:
-            self._check_lease()
-            found = isolation.find(order, self._plan.input.num_questions(order.unit))
-            self._units[order.unit.name] = order._replace(skip={**order.skip, **found})
+        with Isolation(self._work, self._shape) as isolation:
+            for order in lost:
+                self._check_lease()
+                found = isolation.find(order, self._plan.input.num_questions(order.unit))
+                self._units[order.unit.name] = order._replace(skip={**order.skip, **found})
 
     def _check_rejects(self, *, final: bool) -> None:
         """Stop where too large a share of the rows is rejected, as soon as that can be told.
@@ -174,7 +195,7 @@ class _Answering:
         missing = self._missing()
         if missing:
             names = [order.unit.name for order in missing]
-            causes = {str(self._failures[name]) for name in names if name in self._failures} or {"its process died"}
+            causes = {str(self._failures[name]) for name in names if name in self._failures} or {self._lost_by}
             raise RunError(
                 f"{len(missing):,} of {len(self._units):,} units could not be answered, such as {names[0]}: "
                 f"{'; '.join(sorted(causes)[:3])}; the same command goes on with them"

@@ -89,19 +89,26 @@ class FindSpans:
 
     def __init__(self, work: "ray.ObjectRef[Work]") -> None:
         """Load the model; where that fails, every unit says why."""
+        self._work = work
+        self._load()
+
+    def _load(self) -> None:
         self._failure: MrcError | None = None
         try:
-            self._reader = load_reader(fetch(work))
+            self._reader = load_reader(fetch(self._work))
         except MrcError as error:
             self._failure = error
         except Exception as error:
-            self._failure = RunError(f"the model does not load: {type(error).__name__}: {error}")
+            message = f"the model does not load: {type(error).__name__}: {error}"
+            self._failure = UnitError(message, True) if isinstance(error, OSError) else RunError(message)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Map windows to spans."""
         return _table(_step(_one_row(table), False, self._run))
 
     def _run(self, row: Row) -> Row:
+        if isinstance(self._failure, UnitError):  # the store may answer now
+            self._load()
         if self._failure is not None:
             raise self._failure
         began = time.perf_counter()

@@ -105,7 +105,7 @@ def read_and_window(work: Work, order: Order, only: frozenset[int] | None = None
 def _read(work: Work, unit: Unit) -> list[Example | Reject]:
     """Return the items of a unit; of a file that is torn here and is to be skipped, each as a Reject."""
     try:
-        return storage.persistently(lambda: work.plan.input.read(unit), timeout_s=work.plan.config.store_timeout_s)
+        return work.plan.patiently(lambda: work.plan.input.read(unit))
     except BadFileError as error:
         if not work.plan.config.skip_bad_files:
             raise
@@ -176,4 +176,4 @@ def commit(work: Work, unit: Unit, texts: Texts, spans: ExampleSpans, model_s: f
         done.write(config.output)
         return done
 
-    return storage.persistently(write, timeout_s=config.store_timeout_s)
+    return work.plan.patiently(write)
