@@ -1,0 +1,239 @@
+"""`jobs/answer.py` as people run it: one line for every mistake, on clusters of any size, and on an object store."""
+
+import json
+import pathlib
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from mrc import storage
+from mrc.answering.finish import Outcome
+from tests.bulk import assert_reader_agrees, examples_of, reader_of, write_bulk_reader
+from tests.job_runs import RunMain, assert_is_one_error, head_node, main_runner
+from tests.processes import ROOT, Jobs, running_jobs, wait_until
+from tests.tiny import write_model
+from tests.training_data import make_rows, write_jsonl
+
+pytest_plugins = ["tests.s3"]
+
+JOB = ROOT / "jobs" / "answer.py"
+MISTAKE_S = 15.0
+ROWS = make_rows(30, seed=1)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Return a folder with a reader, an encoder that is none, and questions."""
+    folder = tmp_path_factory.mktemp("answer")
+    write_bulk_reader(folder / "reader")
+    write_model(folder / "encoder")
+    write_jsonl(folder / "rows.jsonl", ROWS)
+    return folder
+
+
+@pytest.fixture
+def run_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunMain:
+    return main_runner(monkeypatch, capsys)
+
+
+@pytest.fixture
+def jobs(tmp_path: pathlib.Path) -> Iterator[Jobs]:
+    with running_jobs(tmp_path / "logs") as started:
+        yield started
+
+
+def flags_of(folder: pathlib.Path, **changes: object) -> list[str]:
+    """Return the flags of a job of three units; one that is changed to None is left out."""
+    values: dict[str, object] = {
+        "model": folder / "reader",
+        "input": folder / "rows.jsonl",
+        "output": folder / "out",
+        "precision": "float32",
+        "unit_rows": 10,
+        **changes,
+    }
+    return [f"--{name}={value}" for name, value in values.items() if value is not None]
+
+
+def assert_answers(rows: list[dict[str, Any]], folder: pathlib.Path) -> None:
+    """Check that the rows of a job are what a reader answers."""
+    assert_reader_agrees(rows, examples_of(ROWS), reader_of(str(folder / "reader")))
+
+
+def answers_in(output: pathlib.Path) -> list[dict[str, Any]]:
+    return [row for path in sorted((output / "predictions").iterdir()) for row in pq.read_table(path).to_pylist()]
+
+
+# Mistakes, and a dry run, without a cluster
+
+MISTAKES: dict[str, tuple[dict[str, object], str]] = {
+    "no input": ({"input": None}, "no input: give --input, or --questions and --documents"),
+    "half a product": ({"input": None, "questions": "q.jsonl"}, "--documents is missing"),
+    "two kinds of input": ({"questions": "q.jsonl", "documents": "d.jsonl"}, "--input and --questions .*one of them"),
+    "missing model": ({"model": "nowhere/model"}, "--model nowhere/model: .*hub"),
+    "missing file": ({"input": "nowhere/rows.jsonl"}, "no file at nowhere/rows.jsonl"),
+    "unknown suffix": ({"input": "README.md"}, "README.md: format not known"),
+    "wrong column": ({"question_column": "frage"}, "has no column 'frage'; name the right one with --question_column"),
+    "no column to keep": ({"keep_columns": "year"}, "has no column 'year', which --keep_columns names"),
+    "column of ours": ({"keep_columns": "id"}, "--keep_columns id: the predictions have a column of that name"),
+    "group that is not kept": ({"best_per": "title"}, r"--best_per title: name a column of --keep_columns \(none"),
+    "mistyped flag": ({"num_actor": 2}, "--num_actor is no flag; did you mean --num_actors"),
+    "flag of training": ({"train_data": "rows.jsonl"}, "--train_data is no flag"),
+    "bad type": ({"num_actors": "two"}, "--num_actors two: expected a whole number or null"),
+    "bad value": ({"min_probability": 50}, "--min_probability 50.0: must be a share from 0 to 1"),
+    "no rows": ({"limit": 0}, "--limit 0: must be at least 1"),
+    "windows too long": ({"max_seq_length": 128, "dry_run": "true"}, "--max_seq_length 128"),
+    "encoder without a head": (
+        {"model": "encoder", "dry_run": "true"},
+        "has no question-answering head.*jobs/train.py",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "told"), MISTAKES.values(), ids=MISTAKES)
+def test_a_mistake_is_one_line(changes: dict[str, object], told: str, folder: pathlib.Path, run_main: RunMain) -> None:
+    if changes.get("model") == "encoder":
+        changes = {**changes, "model": folder / "encoder"}
+    outcome = run_main(JOB, *flags_of(folder, **changes))
+    assert_is_one_error(outcome.stderr, told)
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert outcome.seconds < MISTAKE_S
+    assert not (folder / "out").exists()
+
+
+def test_a_dry_run_tells_the_plan_and_an_estimate_and_writes_nothing(folder: pathlib.Path, run_main: RunMain) -> None:
+    outcome = run_main(JOB, *flags_of(folder, dry_run="true"))
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.stderr == ""
+    lines = dict(line.split(maxsplit=1) for line in outcome.stdout.splitlines())
+    assert lines["input"] == "30 questions in 3 units of 1 sources"
+    assert re.fullmatch(rf"{folder}/reader \([0-9a-f]{{32}}\)", lines["model"])
+    assert re.fullmatch(
+        r"64 tokens, 16 of overlap; the first 10 questions have \d+, and 0 rows are rejected", lines["windows"]
+    )
+    assert lines["output"] == f"{folder}/out"
+    assert re.match(r"\d+ (s|min) at [\d,.]+ questions/s of this process on \d+ cores", lines["estimate"])
+    assert sorted(path.name for path in folder.iterdir()) == ["encoder", "reader", "rows.jsonl"]
+
+
+# Real processes, each with a cluster of its own
+
+ON_A_CLUSTER = """
+import sys, ray
+from mrc.answering import CONFIGS, plan, run
+from mrc.answering.pipeline import shape_of
+from mrc.launch import parse_configs
+
+ray.init(
+    address="local", num_cpus=int(sys.argv[1]), num_gpus=int(sys.argv[2]), include_dashboard=False,
+    log_to_driver=False, object_store_memory=100 * 2**20,
+)
+for actors in sys.argv[3].split(","):
+    flags = [f"--output={sys.argv[4]}-{actors}", *([f"--num_actors={actors}"] if actors else []), *sys.argv[5:]]
+    planned = plan(*parse_configs(CONFIGS, "", flags))
+    print(shape_of(planned.config, [node["Resources"] for node in ray.nodes()]), flush=True)
+    print(run(planned).answered, flush=True)
+"""
+"""Answers on a cluster of so many CPUs and GPUs, once with each number of actors; no number is the default."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+class TestClusters:
+    """Clusters that no other test sees, of declared CPUs and GPUs."""
+
+    @pytest.fixture
+    def start(self, jobs: Jobs, folder: pathlib.Path) -> Any:
+        def start(cpus: int, gpus: int, actors: str, output: pathlib.Path) -> Any:
+            command = [sys.executable, "-c", ON_A_CLUSTER, str(cpus), str(gpus), actors, str(output)]
+            return jobs.start([*command, *flags_of(folder, output=None)])
+
+        return start
+
+    def test_one_cpu_answers_with_one_actor_and_with_two(
+        self, start: Any, folder: pathlib.Path, tmp_path: pathlib.Path
+    ) -> None:
+        job = start(1, 0, "1,2", tmp_path / "out")
+        assert job.wait() == 0, job.stderr
+        assert job.stdout.count("30\n") == 2
+        for actors in (1, 2):
+            assert_answers(answers_in(tmp_path / f"out-{actors}"), folder)
+
+    def test_a_gpu_takes_one_actor(self, start: Any, folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
+        """A pretended one, which shows that Ray Data takes the options; the model is on the CPU."""
+        job = start(4, 1, "", tmp_path / "out")
+        assert job.wait() == 0, job.stderr
+        assert "num_actors=1, use_gpu=True" in job.stdout
+        assert "threads=None" in job.stdout
+        assert_answers(answers_in(tmp_path / "out-"), folder)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_too_many_actors_are_one_line(folder: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path) -> None:
+    job = jobs.start([sys.executable, str(JOB), *flags_of(folder, output=tmp_path / "out", num_actors=99)])
+    assert job.wait() == 2
+    assert_is_one_error(job.stderr, "--num_actors 99 of 0.25 CPU each .* need .* CPUs and the cluster has .*use fewer")
+    assert job.stdout == ""
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_questions_model_and_answers_may_all_live_in_an_object_store(
+    folder: pathlib.Path, s3_bucket: str, jobs: Jobs
+) -> None:
+    """As a real process, whose output is told to a person."""
+    storage.upload_tree(folder / "reader", f"{s3_bucket}/reader")
+    storage.write_bytes(f"{s3_bucket}/in/rows.jsonl", (folder / "rows.jsonl").read_bytes())
+    output = f"{s3_bucket}/out"
+    flags = flags_of(folder, model=f"{s3_bucket}/reader", input=f"{s3_bucket}/in/rows.jsonl", output=output)
+    job = jobs.start([sys.executable, str(JOB), *flags])
+    assert job.wait() == 0, job.stderr
+    assert "Traceback" not in job.stderr
+    outcome = Outcome(**json.loads(storage.read_text(f"{output}/manifest.json")))
+    assert (outcome.answered, outcome.units) == (30, 3)
+    assert_summary(job.stdout, outcome)
+    names = {url.removeprefix(f"{output}/").split("/")[0] for url in storage.list_files(output)}
+    assert names == {"predictions", "metrics", "commits", "config.yaml", "manifest.json"}
+    assert storage.exists(f"{output}/_SUCCESS")
+    urls = storage.list_files(f"{output}/predictions")
+    assert_answers([row for url in urls for row in storage.read_table(url).to_pylist()], folder)
+
+
+def assert_summary(stdout: str, outcome: Outcome) -> None:
+    """Check what a job tells: how far it is, and at the end where everything is."""
+    lines = stdout.splitlines()
+    progress = (
+        r"\d\d:\d\d:\d\d ([\d,]+) of 30 questions \([\d.]+%\)  [\d.,]+ questions/s  0 rejected(  \d+ (s|min) left)?"
+    )
+    told = [match[1] for line in lines if (match := re.fullmatch(progress, line))]
+    assert told[-1] == "30"
+    assert lines[len(told) :] == [
+        f"predictions  {outcome.output}/predictions (30 of 30 questions in 3 files)",
+        f"scores       exact match {outcome.metrics['exact_match']:.2f}  F1 {outcome.metrics['f1']:.2f}  by the squad "
+        "rule on 30 questions with gold",
+        f"manifest     {outcome.output}/manifest.json",
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_submitted_jobs_end_with_their_exit_code_and_tell_how_far_they_are(
+    folder: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path
+) -> None:
+    submit = [str(pathlib.Path(sys.executable).with_name("ray")), "job", "submit", "--working-dir", "."]
+    answer = [*submit, "--", sys.executable, "jobs/answer.py", *flags_of(folder, output=tmp_path / "out")]
+    with head_node(jobs) as url:
+        failing = jobs.start([*answer, "--num_actors=99"], RAY_ADDRESS=url)
+        done = jobs.start(answer, RAY_ADDRESS=url)
+        assert failing.wait() != 0
+        assert "error: --num_actors 99 of 0.25 CPU each" in failing.stdout
+        assert done.wait() == 0, done.stdout
+        assert "30 of 30 questions (100.0%)" in done.stdout
+        wait_until(lambda: "succeeded" in done.stdout, "the status of the job")
+    assert_answers(answers_in(tmp_path / "out"), folder)
