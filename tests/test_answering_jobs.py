@@ -175,7 +175,7 @@ class TestClusters:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_too_many_actors_are_one_line(folder: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path) -> None:
-    job = jobs.start([sys.executable, str(JOB), *flags_of(folder, output=tmp_path / "out", num_actors=99)])
+    job = jobs.answer(*flags_of(folder, output=tmp_path / "out", num_actors=99))
     assert job.wait() == 2
     assert_is_one_error(job.stderr, "--num_actors 99 of 0.25 CPU each .* need .* CPUs and the cluster has .*use fewer")
     assert job.stdout == ""
@@ -192,7 +192,7 @@ def test_questions_model_and_answers_may_all_live_in_an_object_store(
     storage.write_bytes(f"{s3_bucket}/in/rows.jsonl", (folder / "rows.jsonl").read_bytes())
     output = f"{s3_bucket}/out"
     flags = flags_of(folder, model=f"{s3_bucket}/reader", input=f"{s3_bucket}/in/rows.jsonl", output=output)
-    job = jobs.start([sys.executable, str(JOB), *flags])
+    job = jobs.answer(*flags)
     assert job.wait() == 0, job.stderr
     assert "Traceback" not in job.stderr
     outcome = Outcome(**json.loads(storage.read_text(f"{output}/manifest.json")))
