@@ -6,6 +6,7 @@ treats it as an object store. Processes find it, and the model's faults, without
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -100,7 +101,7 @@ def strike(point: str, matches: Callable[[str], bool]) -> None:
 
 def _act(rule: Mapping[str, Any], folder: pathlib.Path) -> None:
     if rule["action"] == "fail":
-        raise OSError("the store is down")
+        raise OSError(errno.EIO, "the store is down")
     if rule["action"] == "hold":
         held = folder / f"rule-{rule['key']}.held.{os.getpid()}"
         held.touch()

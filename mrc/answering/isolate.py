@@ -14,7 +14,7 @@ import ray
 from mrc.answering.pipeline import Shape
 from mrc.answering.stages import UnitError
 from mrc.answering.tasks import results
-from mrc.answering.work import Order, Work, fetch, load_reader, read_and_window
+from mrc.answering.work import Order, Work, load_reader, read_and_window
 from mrc.errors import MrcError, RunError
 
 logger = logging.getLogger("mrc")
@@ -23,9 +23,9 @@ logger = logging.getLogger("mrc")
 class _Probe:
     """Reads and answers rows, and forgets the answers."""
 
-    def __init__(self, work: "ray.ObjectRef[Work]") -> None:
-        self._work = fetch(work)
-        self._reader = load_reader(self._work)
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._reader = load_reader(work)
 
     def reads(self, order: Order, items: frozenset[int]) -> str:
         """Return "" where the items of a unit can be read, else what was raised."""
@@ -89,7 +89,7 @@ class Isolation:
     def _fails(self, order: Order, items: Sequence[int]) -> str:
         """Return how a process fails that reads some items of a unit, "" where it does not."""
         if self._probe is None:
-            self._probe = ray.remote(_Probe).options(**self._options).remote(self._work)
+            self._probe = ray.remote(_Probe).options(**self._options).remote(self._work)  # Ray passes what it refers to
         try:
             return str(results(self._probe.reads.remote(order, frozenset(items))))
         except ray.exceptions.RayActorError as error:

@@ -1,0 +1,256 @@
+"""Bulk answering that is disturbed: whatever dies, each question is answered once, and as in an undisturbed run.
+
+One Ray cluster of three nodes, each a set of processes of its own, serves most tests. `tests.faults` lets each fault
+strike its processes, and those of the jobs, at the very moment that a test is about.
+"""
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+from unittest import mock
+
+import psutil
+import pytest
+from ray.cluster_utils import Cluster
+
+from tests.disturbed import (
+    DEADLY,
+    DEADLY_ROW,
+    HELD,
+    PANICKING_ROW,
+    UNITS,
+    Run,
+    assert_exact,
+    token_of,
+    write_models,
+    write_questions,
+)
+from tests.faults import Faults, Rule
+from tests.processes import Job, Jobs, descendants, is_alive, running_jobs, wait_until
+
+pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+HOLD_MODEL = Rule(point="model", match=token_of(HELD), action="hold")
+GOING_ON = re.compile(r"going on: (\d+) of (\d+) units are done")
+
+
+class Place(NamedTuple):
+    """Where jobs are disturbed."""
+
+    jobs: Jobs
+    faults: Faults
+    cluster: Cluster
+    undisturbed: Run
+    panicking: str
+    """A model that answers as the others', where its tokenizer does not panic."""
+    ids: list[str]
+
+    def answer(self, run: Run, *, local: bool = False, **changes: object) -> Job:
+        """Start a job on the cluster, or with a Ray of its own."""
+        job = self.jobs.answer(*run.flags(**changes), RAY_ADDRESS="local" if local else self.cluster.address)
+        self.faults.driver_is(job.process.pid)
+        return job
+
+    def held(self, job: Job) -> int:
+        """Wait until the first rule holds a process of a job, and return its id."""
+        job.wait_for(lambda: bool(self.faults.held()), "a process that is held")
+        [pid] = self.faults.held()
+        return pid
+
+    def wait_for_quiet(self) -> None:
+        """Wait until what a dead driver left running on the cluster has ended."""
+        ours = ("MapBatches", "MapWorker")
+        wait_until(
+            lambda: not any(word in title for title in descendants(os.getpid()).values() for word in ours),
+            "the end of a dead driver's tasks",
+        )
+
+
+@contextlib.contextmanager
+def nodes(environment: Mapping[str, str]) -> Iterator[Cluster]:
+    """Run a Ray cluster: two nodes of 2 CPUs, and a head that only keeps the books."""
+    with mock.patch.dict(os.environ, environment, clear=True):
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        try:
+            for _ in range(2):
+                cluster.add_node(num_cpus=2)
+            yield cluster
+        finally:
+            cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("chaos")
+    sound, panicking = write_models(folder / "models")
+    ids = write_questions(folder / "questions")
+    faults = Faults(folder / "faults")
+    undisturbed = Run(sound, folder / "questions", folder / "undisturbed")
+    with running_jobs(folder / "logs") as jobs:
+        jobs.environment |= faults.environment
+        with nodes(jobs.environment) as cluster:
+            made = Place(jobs, faults, cluster, undisturbed, panicking, ids)
+            job = made.answer(undisturbed)
+            assert job.wait() == 0, job.stderr
+            assert_exact(undisturbed, undisturbed, ids)
+            assert len(undisturbed.table("rejects")) == 1
+            yield made
+
+
+@pytest.fixture
+def run(place: Place, tmp_path: pathlib.Path) -> Iterator[Run]:
+    """Give a job's folder; no rule of a test outlives it."""
+    place.faults.set()
+    yield Run(place.undisturbed.model, place.undisturbed.questions, tmp_path / "out")
+    place.faults.set()
+
+
+def error_of(job: Job) -> str:
+    """Return the one line that tells why a job failed; Ray's C++ code may write others, and none is a traceback's."""
+    lines = [line for line in job.stderr.splitlines() if not re.match(r"\[\d{4}-\d\d-\d\d ", line)]
+    assert len(lines) == 1, job.stderr
+    return lines[0]
+
+
+def test_killed_actor(place: Place, run: Run) -> None:
+    """The process that holds the model is killed while it reads a unit."""
+    place.faults.set(HOLD_MODEL)
+    job = place.answer(run)
+    pid = place.held(job)
+    assert "MapWorker(MapBatches(FindSpans))" in descendants(os.getpid())[pid]
+    os.kill(pid, signal.SIGKILL)
+    assert job.wait() == 0, job.stderr
+    assert place.faults.calls() > 1, "its unit was read again"
+    assert_exact(run, place.undisturbed, place.ids)
+
+
+def test_lost_node(place: Place, run: Run) -> None:
+    """A node is killed with all that is in its memory, while an actor on it reads a unit."""
+    place.faults.set(HOLD_MODEL)
+    job = place.answer(run)
+    raylet = psutil.Process(place.held(job)).ppid()
+    [node] = [
+        node
+        for node in place.cluster.worker_nodes
+        if raylet in [started.process.pid for started in node.all_processes["raylet"]]
+    ]
+    place.cluster.remove_node(node, allow_graceful=False)
+    assert job.wait() == 0, job.stderr
+    place.cluster.add_node(num_cpus=2)
+    assert place.faults.calls() > 1
+    assert_exact(run, place.undisturbed, place.ids)
+
+
+def test_killed_driver_at_each_stage_of_a_unit(place: Place, run: Run) -> None:
+    """Before a unit's predictions are written, between those and its record, and after the record."""
+    done: dict[str, int] = {}
+    for point, match in (("write", "/predictions/"), ("wrote", "/predictions/"), ("wrote", "/commits/")):
+        place.faults.set(Rule(point=point, match=match, action="kill_driver", skip=2))
+        job = place.answer(run)
+        assert job.wait() == -signal.SIGKILL, job.stderr
+        place.wait_for_quiet()
+        assert_continued(job, run, done)
+        done = run.committed
+        assert len(done) < UNITS
+    place.faults.set()
+    job = place.answer(run)
+    assert job.wait() == 0, job.stderr
+    assert_continued(job, run, done)
+    assert_exact(run, place.undisturbed, place.ids)
+    assert place.answer(run).wait() == 0
+
+
+def assert_continued(job: Job, run: Run, done: dict[str, int]) -> None:
+    """Check that a job did only what its predecessor left to do."""
+    assert GOING_ON.findall(job.stdout) == ([(str(len(done)), str(UNITS))] if done else [])
+    assert {name: run.committed[name] for name in done} == done, "a unit that was done was written again"
+
+
+def test_rows_that_end_their_process(place: Place, run: Run) -> None:
+    """One row kills the process of the model each time, one makes the tokenizer panic: they alone are rejected."""
+    place.faults.set(Rule(point="model", match=token_of(DEADLY), action="exit", times=1_000))
+    ids = place.ids[:80]
+    deadly, panicking = ids[DEADLY_ROW], ids[PANICKING_ROW]
+    run = Run(place.panicking, run.questions, run.output)
+    job = place.answer(run, limit=len(ids), unit_rows=4)
+    assert job.wait() == 0, job.stderr
+    assert_exact(run, place.undisturbed, ids, rejected=[deadly, panicking])
+    rejects = {row["id"]: row for row in run.table("rejects").to_pylist()}
+    assert {row["reason"] for row in rejects.values()} == {"ends_the_process"}
+    assert rejects[deadly]["row"] == DEADLY_ROW
+    assert DEADLY in rejects[deadly]["text"]
+    assert "the process ended" in rejects[deadly]["detail"]
+    assert "PanicException" in rejects[panicking]["detail"]
+
+
+def test_store_that_fails_and_hangs(place: Place, run: Run) -> None:
+    """Reads and writes of the store fail, and one of each hangs until long after the job has given it up."""
+    place.faults.set(
+        Rule(point="read", match=r"/questions/1\.parquet", action="hold", skip=3),
+        Rule(point="write", match="/predictions/", action="hold", skip=4),
+        Rule(point="read", match=r"/questions/2\.parquet", action="fail", skip=3, times=2),
+        Rule(point="write", match="/predictions/", action="fail", skip=1, times=3),
+        Rule(point="wrote", match="/commits/", action="fail", times=3),
+        Rule(point="write", match=r"/(manifest\.json|_SUCCESS|config\.yaml)$", action="fail", times=2),
+    )
+    job = place.answer(run, store_timeout_s=2)
+    assert job.wait() == 0, job.stderr
+    assert len(place.faults.held(0)) == len(place.faults.held(1)) == 1
+    assert_exact(run, place.undisturbed, place.ids)
+    place.faults.set()  # what hung goes on
+    place.wait_for_quiet()
+    assert_exact(run, place.undisturbed, place.ids)
+
+
+def test_store_that_stays_down(place: Place, run: Run) -> None:
+    """The job says so in a line, and the same command finishes once the store is back."""
+    place.faults.set(Rule(point="write", match="/commits/", action="fail", skip=3, times=10_000))
+    job = place.answer(run)
+    assert job.wait() == 1
+    assert re.fullmatch(
+        rf"error: {UNITS - 3} of {UNITS} units could not be answered, such as .*: OSError: .*the store is down; "
+        "the same command goes on with them",
+        error_of(job),
+    )
+    done = run.committed
+    assert len(done) == 3
+    place.faults.set()
+    again = place.answer(run)
+    assert again.wait() == 0, again.stderr
+    assert_continued(again, run, done)
+    assert_exact(run, place.undisturbed, place.ids)
+
+
+def test_one_driver_at_a_time(place: Place, run: Run) -> None:
+    """A second driver is refused while the first one lives, and goes on at once when that was killed or terminated."""
+    place.faults.set(Rule(point="write", match="/commits/", action="hold", skip=2))
+    first = place.answer(run, local=True)
+    place.held(first)
+    second = place.answer(run)
+    assert second.wait() == 2
+    assert re.match(rf"error: process {first.process.pid} on .* is writing to ", error_of(second))
+    below = descendants(first.process.pid)
+    first.process.send_signal(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    wait_until(lambda: not any(map(is_alive, below)), "the end of the first driver's Ray processes")
+    done = run.committed
+
+    place.faults.set(Rule(point="write", match="/commits/", action="hold", skip=2))
+    third = place.answer(run, local=True)
+    place.held(third)
+    third.process.send_signal(signal.SIGTERM)
+    assert third.wait() == 1
+    assert re.fullmatch("error: .*the same command continues.*", error_of(third))
+    assert_continued(third, run, done)
+    assert not run.is_done
+    done = run.committed
+
+    place.faults.set()
+    fourth = place.answer(run)
+    assert fourth.wait() == 0, fourth.stderr
+    assert_continued(fourth, run, done)
+    assert_exact(run, place.undisturbed, place.ids)
