@@ -261,7 +261,7 @@ def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("eight_cores")
 def test_one_cpu_carries_an_actor_and_the_tasks_around_it() -> None:
-    small = Shape(num_actors=1, use_gpu=False, actor_cpus=0.25, task_cpus=0.25, threads=8)
+    small = Shape(num_actors=1, use_gpu=False, actor_cpus=0.25, task_cpus=0.25, most_tasks=2, threads=8)
     assert shape(node(1)) == shape(node(2)) == small
     assert shape(node(2), num_actors=4) == replace(small, num_actors=4, threads=2)
 
@@ -269,7 +269,7 @@ def test_one_cpu_carries_an_actor_and_the_tasks_around_it() -> None:
 @pytest.mark.usefixtures("eight_cores")
 def test_each_node_with_cpus_gets_an_actor_with_its_threads() -> None:
     three = shape(node(8), node(8), node(0), node(8))
-    assert (three.num_actors, three.threads, three.task_cpus) == (3, 8, 1.0)
+    assert (three.num_actors, three.threads, three.task_cpus, three.most_tasks) == (3, 8, 1.0, None)
     assert shape(node(8), num_actors=16).threads == 1
 
 

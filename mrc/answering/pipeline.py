@@ -35,6 +35,8 @@ class Shape:
     actor_cpus: float
     task_cpus: float
     """Of a task that reads or writes a unit."""
+    most_tasks: int | None
+    """How many of them read at a time, and how many write; None where their CPUs limit that."""
     threads: int | None
     """CPU threads of an actor's model; None on a GPU."""
 
@@ -57,7 +59,8 @@ def shape_of(config: AnswerConfig, nodes: Sequence[dict[str, Any]]) -> Shape:
     with_cpus = sum(node.get("CPU", 0) > 0 for node in nodes)
     num_actors = config.num_actors or int(gpus if use_gpu else with_cpus) or 1
     actor_cpus = 0.25
-    task_cpus = 1.0 if cpus - num_actors * actor_cpus >= _MANY_CPUS else 0.25
+    is_large = cpus - num_actors * actor_cpus >= _MANY_CPUS
+    task_cpus = 1.0 if is_large else 0.25
     needed = num_actors * actor_cpus + 2 * task_cpus
     if not config.wait_for_nodes:
         if use_gpu and num_actors > gpus:
@@ -73,6 +76,8 @@ def shape_of(config: AnswerConfig, nodes: Sequence[dict[str, Any]]) -> Shape:
         use_gpu=use_gpu,
         actor_cpus=actor_cpus,
         task_cpus=task_cpus,
+        # Quarters of CPUs would let a dozen processes start at once on two cores.
+        most_tasks=None if is_large else 2,
         threads=None if use_gpu else max(1, cores_here() * max(1, with_cpus) // num_actors),
     )
 
@@ -109,7 +114,12 @@ def stream(
     context.print_on_execution_start = False
     # Not batch_size=None, which Ray Data refuses where it is to run on a GPU. A unit's block is one row.
     options: dict[str, Any] = {"batch_size": 1, "batch_format": "pyarrow"}
-    tasks: dict[str, Any] = {**options, "num_cpus": shape.task_cpus, "max_retries": retries}
+    tasks: dict[str, Any] = {
+        **options,
+        "num_cpus": shape.task_cpus,
+        "max_retries": retries,
+        "compute": ray.data.TaskPoolStrategy(size=shape.most_tasks),
+    }
     units = ray.data.from_items([first_row(order) for order in orders], override_num_blocks=len(orders))
     with warnings.catch_warnings():
         # Retries are among the options that Ray 2.60 announces to rename, and does not have by another name yet.
