@@ -92,6 +92,7 @@ class Run:
             "precision": "float32",
             "unit_rows": UNIT_ROWS,
             "n_best_size": 3,
+            "scorer": "squad_v2",
             **changes,
         }
         return [f"--{name}={value}" for name, value in values.items()]

@@ -30,7 +30,7 @@ from tests.disturbed import (
     write_questions,
 )
 from tests.faults import Faults, Rule
-from tests.processes import Job, Jobs, descendants, is_alive, running_jobs, wait_until
+from tests.processes import Job, Jobs, descendants, running_jobs, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -49,17 +49,16 @@ class Place(NamedTuple):
     """A model that answers as the others', where its tokenizer does not panic."""
     ids: list[str]
 
-    def answer(self, run: Run, *, local: bool = False, **changes: object) -> Job:
-        """Start a job on the cluster, or with a Ray of its own."""
-        job = self.jobs.answer(*run.flags(**changes), RAY_ADDRESS="local" if local else self.cluster.address)
+    def answer(self, run: Run, **changes: object) -> Job:
+        """Start a job on the cluster."""
+        job = self.jobs.answer(*run.flags(**changes), RAY_ADDRESS=self.cluster.address)
         self.faults.driver_is(job.process.pid)
         return job
 
     def held(self, job: Job) -> int:
         """Wait until the first rule holds a process of a job, and return its id."""
         job.wait_for(lambda: bool(self.faults.held()), "a process that is held")
-        [pid] = self.faults.held()
-        return pid
+        return self.faults.held()[0]
 
     def wait_for_quiet(self) -> None:
         """Wait until what a dead driver left running on the cluster has ended."""
@@ -227,26 +226,27 @@ def test_store_that_stays_down(place: Place, run: Run) -> None:
 
 def test_one_driver_at_a_time(place: Place, run: Run) -> None:
     """A second driver is refused while the first one lives, and goes on at once when that was killed or terminated."""
-    place.faults.set(Rule(point="write", match="/commits/", action="hold", skip=2))
-    first = place.answer(run, local=True)
+    hold_records = Rule(point="write", match="/commits/", action="hold", skip=2, times=1_000)
+    place.faults.set(hold_records)
+    first = place.answer(run)
     place.held(first)
     second = place.answer(run)
     assert second.wait() == 2
     assert re.match(rf"error: process {first.process.pid} on .* is writing to ", error_of(second))
-    below = descendants(first.process.pid)
     first.process.send_signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
-    wait_until(lambda: not any(map(is_alive, below)), "the end of the first driver's Ray processes")
+    place.wait_for_quiet()
     done = run.committed
 
-    place.faults.set(Rule(point="write", match="/commits/", action="hold", skip=2))
-    third = place.answer(run, local=True)
+    place.faults.set(hold_records)
+    third = place.answer(run)
     place.held(third)
     third.process.send_signal(signal.SIGTERM)
     assert third.wait() == 1
     assert re.fullmatch("error: .*the same command continues.*", error_of(third))
     assert_continued(third, run, done)
     assert not run.is_done
+    place.wait_for_quiet()
     done = run.committed
 
     place.faults.set()
