@@ -81,9 +81,9 @@ class Faults:
         """Return how many calls matched a rule, by its place among those set."""
         return _count(self._folder, _rules(self._folder)[rule]["key"])
 
-    def held(self, rule: int = 0) -> list[int]:
-        """Return the ids of the processes that a rule holds, or held before they died."""
-        key = _rules(self._folder)[rule]["key"]
+    def held(self, rule: int | None = None) -> list[int]:
+        """Return the ids of the processes that a rule, or any, holds, or held before they died."""
+        key = "*" if rule is None else _rules(self._folder)[rule]["key"]
         return [int(path.suffix[1:]) for path in self._folder.glob(f"rule-{key}.held.*")]
 
 

@@ -30,7 +30,7 @@ from tests.disturbed import (
     write_questions,
 )
 from tests.faults import Faults, Rule
-from tests.processes import Job, Jobs, descendants, running_jobs, wait_until
+from tests.processes import Job, Jobs, descendants, is_alive, running_jobs, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -61,12 +61,14 @@ class Place(NamedTuple):
         return self.faults.held()[0]
 
     def wait_for_quiet(self) -> None:
-        """Wait until what a dead driver left running on the cluster has ended."""
-        ours = ("MapBatches", "MapWorker")
-        wait_until(
-            lambda: not any(word in title for title in descendants(os.getpid()).values() for word in ours),
-            "the end of a dead driver's tasks",
-        )
+        """Wait until what a dead driver left running on the cluster has ended: it may go on to write for a moment."""
+
+        def is_quiet() -> bool:
+            titles = descendants(os.getpid()).values()
+            ours = any(word in title for title in titles for word in ("MapBatches", "MapWorker"))
+            return not ours and not any(map(is_alive, self.faults.held()))
+
+        wait_until(is_quiet, "the end of a dead driver's tasks")
 
 
 @contextlib.contextmanager
