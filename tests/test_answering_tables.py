@@ -184,7 +184,7 @@ def merged(parts: Sequence[pa.Table], group: str, num_tasks: int) -> list[dict[s
     edges = np.linspace(0, best._NUM_BUCKETS, num_tasks + 1).astype(int).tolist()
     found: list[dict[str, Any]] = []
     for low, high in pairwise(edges):
-        count = write_buckets._function(output, names, group, low, high)
+        count = write_buckets._function(output, names, group, low, high, 60.0)
         rows = storage.read_table(storage.join(output, "best", f"{low:03d}.parquet")).to_pylist()
         assert len(rows) == count
         found += rows

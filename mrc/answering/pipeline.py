@@ -118,7 +118,8 @@ def stream(
         **options,
         "num_cpus": shape.task_cpus,
         "max_retries": retries,
-        "compute": ray.data.TaskPoolStrategy(size=shape.most_tasks),
+        # Ray warns where there are fewer units than that.
+        "compute": ray.data.TaskPoolStrategy(size=shape.most_tasks and min(shape.most_tasks, len(orders))),
     }
     units = ray.data.from_items([first_row(order) for order in orders], override_num_blocks=len(orders))
     with warnings.catch_warnings():
