@@ -93,6 +93,8 @@ class Run:
             "unit_rows": UNIT_ROWS,
             "n_best_size": 3,
             "scorer": "squad_v2",
+            # Each is a start of torch more, which costs more than it reads.
+            "num_actors": 1,
             **changes,
         }
         return [f"--{name}={value}" for name, value in values.items()]
