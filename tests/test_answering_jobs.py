@@ -21,7 +21,7 @@ from tests.training_data import make_rows, write_jsonl
 pytest_plugins = ["tests.s3"]
 
 JOB = ROOT / "jobs" / "answer.py"
-MISTAKE_S = 30.0
+MISTAKE_S = 15.0
 ROWS = make_rows(30, seed=1)
 
 

@@ -26,8 +26,8 @@ from tests.tiny import write_model
 # `jobs/demo.py` and its like have no flags.
 JOBS = sorted(path for path in (ROOT / "jobs").glob("*.py") if "parse_configs" in path.read_text(encoding="utf-8"))
 RECIPES = sorted((ROOT / "jobs").glob("*.yaml"))
-MISTAKE_S = 30.0
-MISTAKE_WITH_RAY_S = 90.0
+MISTAKE_S = 15.0
+MISTAKE_WITH_RAY_S = 30.0
 
 
 @pytest.fixture(scope="module")
