@@ -2,10 +2,12 @@
 
 import gzip
 import pathlib
+import re
 import uuid
 
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -179,3 +181,20 @@ def test_a_store_that_fails_is_not_a_torn_file(name: str, monkeypatch: pytest.Mo
     monkeypatch.setattr(type(storage.resolve(url)[0]), "open", fail)
     with pytest.raises(ConnectionResetError):
         plan_units(url, CONFIG, on_bad_file=tell_nobody)
+
+
+@pytest.mark.parametrize("error", [OSError("the connection broke"), OSError(5, "input/output error")])
+def test_a_read_that_the_store_fails_is_not_a_torn_file(error: OSError, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its rows would be left out where torn files are to be skipped, and not read again."""
+
+    def fail(*_: object) -> bytes:
+        raise error
+
+    url = f"memory://{uuid.uuid4().hex}/a.parquet"
+    storage.write_bytes(url, parquet_bytes())
+    units = plan_units(url, CONFIG, unit_rows=10)
+    monkeypatch.setattr(MemoryFile, "read", fail)
+    with pytest.raises(OSError, match=re.escape(str(error))):
+        plan_units(url, CONFIG, on_bad_file=tell_nobody)
+    with pytest.raises(OSError, match=re.escape(str(error))):
+        list(read_unit(units[3], CONFIG))

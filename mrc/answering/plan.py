@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import pyarrow as pa
+from transformers import PreTrainedTokenizerBase
 
 from mrc import storage
 from mrc.answering.best import check_group
@@ -77,6 +78,7 @@ class Plan:
     units: tuple[Unit, ...]
     bad_files: dict[str, str]
     """Files that are left out, and what is wrong with them."""
+    tokenizer: PreTrainedTokenizerBase
     window: WindowConfig
     span: SpanConfig
     scorer: str
@@ -115,7 +117,7 @@ def plan(config: AnswerConfig, source: SourceConfig) -> Plan:
     config = replace(config, model=storage.absolute(config.model), output=storage.absolute(config.output, new=True))
     with storage.local_copy(config.model) as folder:
         load_config(folder)
-        load_tokenizer(folder)
+        tokenizer = load_tokenizer(folder)
         window, span = load_settings(folder, config.reader_settings())
     if config.n_best_size is not None:
         # Probabilities are shares among the model's own n best, fewer of which may be written.
@@ -133,6 +135,7 @@ def plan(config: AnswerConfig, source: SourceConfig) -> Plan:
         input=read,
         units=tuple(units),
         bad_files=bad_files,
+        tokenizer=tokenizer,
         window=window,
         span=span,
         scorer=scorer,

@@ -8,7 +8,6 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import ray
-from transformers import PreTrainedTokenizerBase
 
 from mrc import storage
 from mrc.answering.best import PARTS, best_of_unit
@@ -18,7 +17,6 @@ from mrc.answering.records import UnitRecord
 from mrc.errors import BadFileError, RunError
 from mrc.examples import Example, Reject, rejects_to_table
 from mrc.metrics import get_scorer
-from mrc.models import load_tokenizer
 from mrc.reader import Reader, locate
 from mrc.sources import Unit
 from mrc.spans import ExampleSpans
@@ -32,15 +30,13 @@ class Work:
 
     plan: Plan
     """Without its units, which travel one by one."""
-    tokenizer: PreTrainedTokenizerBase
     threads: int | None
     """CPU threads of the model; None leaves that to torch."""
 
 
 def work_of(plan: Plan, threads: int | None) -> Work:
     """Return what the steps need to know of a plan."""
-    with storage.local_copy(plan.config.model) as folder:
-        return Work(plan=replace(plan, units=()), tokenizer=load_tokenizer(folder), threads=threads)
+    return Work(plan=replace(plan, units=()), threads=threads)
 
 
 # A process maps many units: it fetches the job, whose tokenizer may hold a quarter of a million pieces, once.
@@ -91,7 +87,7 @@ def read_and_window(work: Work, order: Order, only: frozenset[int] | None = None
         if only is None or at in only
     ]
     numbered = [(at, item) for at, item in enumerate(items) if isinstance(item, Example)]
-    windows, rejections = make_windows([item for _, item in numbered], work.tokenizer, work.plan.window)
+    windows, rejections = make_windows([item for _, item in numbered], work.plan.tokenizer, work.plan.window)
     for index, reason, detail in rejections:
         at, example = numbered[index]
         items[at] = _rejected(work, unit, at, example, reason, detail)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,21 +15,46 @@ from mrc.sources.records import ChooseColumns, Record, table_rows
 _BATCH_ROWS = 1_024
 
 
+class _WatchedFile:
+    """A file whose reads are passed on, and which remembers whether the store failed one.
+
+    Arrow raises OSError for a page that does not decompress, and a store for an answer that did not come.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self.store_failed = False
+        self._file = file
+
+    def read(self, size: int = -1) -> Any:
+        try:
+            return self._file.read(size)
+        except Exception:
+            self.store_failed = True
+            raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 @contextmanager
 def _open(url: str) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file; one that is torn or something else raises BadFileError."""
     filesystem, path = storage.resolve(url)
     try:
-        with filesystem.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
-            yield parquet
+        with filesystem.open(path, "rb") as file:
+            watched = _WatchedFile(file)
+            try:
+                with pq.ParquetFile(watched) as parquet:
+                    yield parquet
+            except (pa.ArrowInvalid, OSError) as error:
+                if watched.store_failed:
+                    raise
+                cause = " ".join(str(error).split())  # Arrow's may have several lines
+                raise BadFileError(
+                    f"{url}: not a whole Parquet file ({cause}); write it again or leave it out"
+                ) from error
     except FileNotFoundError as error:
         raise UsageError(f"{url} is gone: it was there when the input was listed") from error
-    except (pa.ArrowInvalid, OSError) as error:
-        # Arrow's own OSError, of a page that does not decompress, has no number; a file system's has.
-        if isinstance(error, OSError) and (type(error) is not OSError or error.errno is not None):
-            raise
-        cause = " ".join(str(error).split())  # Arrow's may have several lines
-        raise BadFileError(f"{url}: not a whole Parquet file ({cause}); write it again or leave it out") from error
 
 
 def read_footer(url: str) -> tuple[pa.Schema, list[int]]:
