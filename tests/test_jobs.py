@@ -112,12 +112,12 @@ def test_recipe_parses(recipe: pathlib.Path) -> None:
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.name)
 def test_printed_config_reads_back(job: pathlib.Path, run_main: RunMain, tmp_path: pathlib.Path) -> None:
-    flags = ["--max_seq_length", "200", "--output", "elsewhere", "--n_best_size=7"]
+    flags = ["--scorer", "squad", "--output", "elsewhere", "--precision=float32"]
     printed = run_main(job, *flags, "--print_config")
     assert printed.code == 0
     path = tmp_path / "printed.yaml"
     path.write_text(printed.stdout)
-    assert "max_seq_length: 200" in printed.stdout
+    assert "precision: float32" in printed.stdout
     assert run_main(job, f"--config={path}", "--print_config").stdout == printed.stdout
 
 

@@ -1,16 +1,14 @@
-"""Scorers against hand-written tables and the official scripts restated; sums, thresholds, `evaluate` modules."""
+"""Sums of scores, the null threshold, the modules for `evaluate`, and real data."""
 
 import json
 import math
 import os
 import pathlib
 import random
-import re
-import string
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -29,171 +27,6 @@ from mrc.metrics import (
     score_predictions,
     tune_null_threshold,
 )
-
-Scores = tuple[int, float] | None
-
-NOTHING = (0, 0.0)
-RIGHT = (1, 1.0)
-
-# prediction, golds, then (exact match, F1) by squad, squad_v2 and korquad.
-GOLDEN: list[tuple[str, list[str], Scores, Scores, Scores]] = [
-    ("Paris", ["Paris"], RIGHT, RIGHT, RIGHT),
-    ("paris", ["PARIS"], RIGHT, RIGHT, RIGHT),
-    ("Paris.", ["Paris"], RIGHT, RIGHT, RIGHT),
-    ("Rome", ["Xylyx"], NOTHING, NOTHING, NOTHING),
-    # Articles are words of their own, and only English ones.
-    ("The Paris", ["Paris"], RIGHT, RIGHT, (0, 10 / 13)),
-    ("the the cat", ["cat"], RIGHT, RIGHT, (0, 6 / 12)),
-    ("An apple a day", ["apple day"], RIGHT, RIGHT, (0, 16 / 19)),
-    ("another cat", ["other cat"], (0, 1 / 2), (0, 1 / 2), (0, 16 / 18)),
-    ("A. Smith", ["smith"], RIGHT, RIGHT, (0, 10 / 11)),
-    ("la casa", ["casa"], (0, 2 / 3), (0, 2 / 3), (0, 8 / 10)),
-    # Both sides can normalise to nothing, or one.
-    ("", [""], (1, 0.0), RIGHT, (1, 0.0)),
-    ("", ["Paris"], NOTHING, NOTHING, NOTHING),
-    ("Paris", [""], NOTHING, NOTHING, NOTHING),
-    ("a", ["the"], (1, 0.0), RIGHT, NOTHING),
-    ("...", ["!?"], (1, 0.0), RIGHT, (1, 0.0)),
-    ("x", ["the", "x"], RIGHT, RIGHT, RIGHT),
-    ("", ["the", "x"], (1, 0.0), NOTHING, NOTHING),
-    ("《》", ["‘’"], NOTHING, NOTHING, (1, 0.0)),
-    ("", [], RIGHT, RIGHT, RIGHT),
-    ("...", [], RIGHT, RIGHT, RIGHT),
-    ("x", [], NOTHING, NOTHING, NOTHING),
-    # Symbols: KorQuAD's list has the single quotes and the angle brackets, not the double or the corner ones.
-    ("《무정》", ["무정"], NOTHING, NOTHING, RIGHT),
-    ("〈무정〉", ["무정"], NOTHING, NOTHING, RIGHT),
-    ("‘무정’", ["무정"], NOTHING, NOTHING, RIGHT),
-    ("“무정”", ["무정"], NOTHING, NOTHING, (0, 4 / 6)),
-    ("「무정」", ["무정"], NOTHING, NOTHING, (0, 4 / 6)),
-    ('"무정"', ["무정"], RIGHT, RIGHT, RIGHT),
-    ("<b>x</b>", ["b x b"], NOTHING, NOTHING, RIGHT),
-    ("이광수(소설가)", ["이광수"], NOTHING, NOTHING, (0, 6 / 9)),
-    ("이광수(소설가)", ["이광수 소설가"], NOTHING, NOTHING, RIGHT),
-    ("이광수-소설가", ["이광수소설가"], RIGHT, RIGHT, RIGHT),
-    ("don't", ["dont"], RIGHT, RIGHT, (0, 1.0)),
-    ("don't", ["don t"], NOTHING, NOTHING, RIGHT),
-    # Particles and spacing.
-    ("무정은", ["무정"], NOTHING, NOTHING, (0, 4 / 5)),
-    ("이광수소설가", ["이광수 소설가"], NOTHING, NOTHING, (0, 1.0)),
-    ("  x \t y\n", ["x y"], RIGHT, RIGHT, RIGHT),
-    ("x\u00a0y", ["x\u3000y"], RIGHT, RIGHT, RIGHT),
-    # Unicode punctuation is text, and so is a decomposed syllable.
-    ("x，y", ["xy"], NOTHING, NOTHING, (0, 4 / 5)),
-    ("3–4", ["34"], NOTHING, NOTHING, (0, 4 / 5)),
-    ("\u1100\u1161\u11a8", ["\uac01"], NOTHING, NOTHING, NOTHING),
-    # The capital sigma before an apostrophe: no word ends where the apostrophe is deleted after the lower case.
-    ("ΟΔΟΣ'Α", ["οδοσα"], RIGHT, RIGHT, (0, 8 / 10)),
-    ("$5 or 10%", ["5 or 10 %"], RIGHT, RIGHT, RIGHT),
-    ("U.S. Army", ["US army"], RIGHT, RIGHT, RIGHT),
-    # Bags count repetitions; the best gold counts, for each measure by itself.
-    ("cat cat dog", ["cat dog dog"], (0, 4 / 6), (0, 4 / 6), (0, 12 / 18)),
-    ("cat dog", ["cat", "cat dog bird"], (0, 4 / 5), (0, 4 / 5), (0, 12 / 16)),
-    ("dog cat", ["cat dog"], (0, 1.0), (0, 1.0), (0, 1.0)),
-]
-
-
-@pytest.mark.parametrize(("column", "name"), [(2, "squad"), (3, "squad_v2"), (4, "korquad")])
-@pytest.mark.parametrize("row", GOLDEN, ids=[f"{row[0]!r}-{row[1]!r}" for row in GOLDEN])
-def test_golden_table(row: tuple[object, ...], column: int, name: str) -> None:
-    prediction, golds, wanted = row[0], row[1], row[column]
-    assert isinstance(prediction, str)
-    assert isinstance(golds, list)
-    assert get_scorer(name).score(prediction, golds) == pytest.approx(wanted, abs=1e-12)
-
-
-# The official scripts, restated step by step from their published rules.
-
-
-def official_normalise_squad(text: str) -> str:
-    text = "".join(character for character in text.lower() if character not in set(string.punctuation))
-    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
-
-
-def official_normalise_korquad(text: str) -> str:
-    for symbol in ["'", '"', "《", "》", "<", ">", "〈", "〉", r"\(", r"\)", "‘", "’"]:
-        text = re.sub(symbol, " ", text)
-    text = "".join(character for character in text.lower() if character not in set(string.punctuation))
-    return " ".join(text.split())
-
-
-def official_f1(found: list[str], wanted: list[str]) -> float:
-    shared = sum((Counter(found) & Counter(wanted)).values())
-    if shared == 0:
-        return 0.0
-    precision, recall = shared / len(found), shared / len(wanted)
-    return 2 * precision * recall / (precision + recall)
-
-
-def official_squad(prediction: str, golds: Sequence[str]) -> tuple[int, float]:
-    """SQuAD's evaluate-v1.1.py."""
-    norm = official_normalise_squad
-    exact = max(int(norm(prediction) == norm(gold)) for gold in golds)
-    return exact, max(official_f1(norm(prediction).split(), norm(gold).split()) for gold in golds)
-
-
-def official_squad_v2(prediction: str, golds: Sequence[str]) -> tuple[int, float]:
-    """SQuAD's evaluate-v2.0.py."""
-    norm = official_normalise_squad
-    kept = [gold for gold in golds if norm(gold)] or [""]
-
-    def f1(gold: str) -> float:
-        found, wanted = norm(prediction).split(), norm(gold).split()
-        return float(found == wanted) if not found or not wanted else official_f1(found, wanted)
-
-    return max(int(norm(prediction) == norm(gold)) for gold in kept), max(map(f1, kept))
-
-
-def official_korquad(prediction: str, golds: Sequence[str]) -> tuple[int, float]:
-    """KorQuAD 1.0's evaluate-v1.0.py."""
-
-    def characters(text: str) -> list[str]:
-        return [character for token in official_normalise_korquad(text).split() for character in token]
-
-    norm = official_normalise_korquad
-    exact = max(int(norm(prediction) == norm(gold)) for gold in golds)
-    return exact, max(official_f1(characters(prediction), characters(gold)) for gold in golds)
-
-
-OFFICIAL = {"squad": official_squad, "squad_v2": official_squad_v2, "korquad": official_korquad}
-
-pieces = st.sampled_from(
-    [*"aAbΣσİ가나각.,'\"-_$《》<>〈〉()‘’“「\t\u3000\u00a0\u200b", "the", "The", "an ", " a ", " ", "  ", "무정"]
-)
-texts = st.one_of(st.lists(pieces, max_size=8).map("".join), st.text(max_size=6))
-gold_lists = st.lists(texts, min_size=1, max_size=3)
-names = st.sampled_from(sorted(SCORERS))
-
-
-@given(texts, gold_lists, names)
-def test_agrees_with_the_official_script(prediction: str, golds: list[str], name: str) -> None:
-    assert get_scorer(name).score(prediction, golds) == pytest.approx(OFFICIAL[name](prediction, golds), abs=1e-12)
-
-
-@given(texts, gold_lists, names)
-def test_exact_match_is_at_most_f1_but_for_empty_texts(prediction: str, golds: list[str], name: str) -> None:
-    scorer = get_scorer(name)
-    exact_match, f1 = scorer.score(prediction, golds)
-    assert 0 <= f1 <= 1
-    if scorer.normalise(prediction) or scorer.drops_empty_golds:
-        assert exact_match <= f1
-    else:
-        assert f1 == 0
-
-
-@given(texts, names)
-def test_normalised_texts_are_normal(text: str, name: str) -> None:
-    normalise = get_scorer(name).normalise
-    once = normalise(text)
-    assert normalise(once) == once
-    assert once.split(" ") == (once.split() or [""])
-    assert not set(once) & set(string.punctuation)
-
-
-def test_unknown_scorer_is_refused_with_the_names() -> None:
-    with pytest.raises(UsageError, match=r"--scorer 'rouge' is not known: use one of korquad, squad, squad_v2"):
-        get_scorer("rouge")
-
 
 # Sums.
 
@@ -346,45 +179,148 @@ def test_where_null_is_always_best_the_threshold_lies_below_all() -> None:
 LOAD = """
 import json, sys
 import evaluate
-paths, inputs = json.load(sys.stdin)
-results = {name: evaluate.load(path).compute(**inputs) for name, path in paths.items()}
-rows = inputs["predictions"], inputs["references"]
-sure = [{**row, "no_answer_probability": 0.9} for row in inputs["predictions"]]
-module = evaluate.load(paths["squad_v2"])
-results["threshold"] = module.compute(predictions=sure, references=rows[1], no_answer_threshold=0.5)
-for prediction, reference in zip(*rows):
+from mrc.errors import UsageError
+
+def load(name, path):
+    return evaluate.load(path, *([name[-2:]] if name.startswith("mlqa_") else []))
+
+paths, inputs, rated = json.load(sys.stdin)
+results = {name: load(name, path).compute(**inputs) for name, path in paths.items()}
+module = load("squad_v2", paths["squad_v2"])
+for prediction, reference in zip(inputs["predictions"], inputs["references"]):
     module.add(prediction=prediction, reference=reference)
 results["added"] = module.compute()
+results["rated"] = [module.compute(**rows) for rows in rated]
+results["threshold"] = module.compute(**rated[0], no_answer_threshold=0.5)
+for wrong in (None, "ko", "mlqa_de"):
+    try:
+        evaluate.load(paths["mlqa_de"], wrong)
+    except UsageError as error:
+        results[f"refused {wrong}"] = str(error)
 print(json.dumps(results))
 """
 
+PREDICTION = "the 《무정》 Der <b>ال</b>"
+GOLDS = ["무정 der ال", "《무정》"]
 
-def test_evaluate_loads_every_scorer_offline(tmp_path: pathlib.Path) -> None:
-    inputs = {
-        "predictions": [{"id": "1", "prediction_text": "the 《무정》"}, {"id": "?", "prediction_text": "x"}],
-        "references": [
-            {"id": "1", "answers": {"text": ["무정", "《무정》"], "answer_start": [1, 0]}},
-            {"id": "2", "answers": {"text": ["x"], "answer_start": [0]}},
-        ],
+Rated = dict[str, tuple[str, list[str], float]]
+
+# By id the prediction, golds and the probability that there is no answer.
+RATED: Rated = {
+    "a": ("Paris", ["Paris"], 0.1),
+    "b": ("wide red cat", ["red cat"], 0.4),
+    "c": ("x", [], 0.6),
+    "d": ("x", ["y"], 0.7),
+    "e": ("the", [], 0.8),
+    "f": ("", [], 0.3),
+    "g": ("", ["The"], 0.9),
+}
+
+
+def randomly_rated(seed: int) -> Rated:
+    rng = random.Random(seed)
+    return {
+        str(i): (
+            rng.choice(["x", "x y z", "y", "the", ""]),
+            rng.choice([[], [], ["x"], ["x y"], ["The"]]),
+            probability / 1000,
+        )
+        for i, probability in enumerate(rng.sample(range(1000), rng.randint(1, 9)))
     }
-    caches = {"HF_HOME": str(tmp_path), "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"}
+
+
+RANDOMLY_RATED = [randomly_rated(seed) for seed in range(40)]
+
+
+def reference(id_: str, golds: list[str]) -> dict[str, Any]:
+    return {"id": id_, "answers": {"text": golds, "answer_start": [0] * len(golds)}}
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Return what `evaluate` computes in a process of its own, without a network and without a cache."""
+    inputs = {
+        "predictions": [{"id": "1", "prediction_text": PREDICTION}, {"id": "?", "prediction_text": "x"}],
+        "references": [reference("1", GOLDS), reference("2", ["x"])],
+    }
+    rated = [
+        {
+            "predictions": [
+                {"id": id_, "prediction_text": text, "no_answer_probability": probability}
+                for id_, (text, _, probability) in rows.items()
+            ],
+            "references": [reference(id_, golds) for id_, (_, golds, _) in rows.items()],
+        }
+        for rows in [RATED, *RANDOMLY_RATED]
+    ]
+    folder = tmp_path_factory.mktemp("evaluate")
+    caches = {"HF_HOME": str(folder), "HF_MODULES_CACHE": str(folder / "modules"), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", LOAD],
-        input=json.dumps([{name: module_path(name) for name in SCORERS}, inputs]),
+        input=json.dumps([{name: module_path(name) for name in SCORERS}, inputs, rated]),
         env={**os.environ, **caches},
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout.splitlines()[-1])
-    examples = [example("1", ["무정", "《무정》"]), example("2", ["x"])]
+    results: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return results
+
+
+def test_evaluate_loads_every_scorer_offline(evaluated: dict[str, Any]) -> None:
+    examples = [example("1", GOLDS), example("2", ["x"])]
     for name in SCORERS:
-        wanted = score_predictions({"1": "the 《무정》"}, examples, get_scorer(name)).result()
-        assert results[name] == wanted | ({"exact": wanted["exact_match"]} if name == "squad_v2" else {})
-    assert results["squad"]["exact_match"] == 50.0
-    assert results["added"] == results["squad_v2"]
-    assert results["threshold"]["exact"] == 0.0
+        wanted = score_predictions({"1": PREDICTION}, examples, get_scorer(name)).result()
+        assert evaluated[name] == wanted | ({"exact": wanted["exact_match"]} if name == "squad_v2" else {})
+    assert len({evaluated[name]["f1"] for name in SCORERS}) >= 6
+    assert evaluated["added"] == evaluated["squad_v2"]
+
+
+def test_evaluate_loads_no_language_that_mlqa_does_not_have(evaluated: dict[str, Any]) -> None:
+    for wrong in (None, "ko", "mlqa_de"):
+        message = f"config name {wrong!r} is no language of MLQA: use one of ar, de, en, es, hi, vi, zh, such as "
+        assert evaluated[f"refused {wrong}"].startswith(message)
+    assert len({module_path(name) for name in SCORERS}) == 6
+    with pytest.raises(UsageError, match="'mlqa' is not known"):
+        module_path("mlqa")
+
+
+def official_best(rows: Rated, scores: Mapping[str, float]) -> tuple[float, float | None]:
+    """`find_best_thresh` of SQuAD's evaluate-v2.0.py, but for None where that says 0 for answering nothing."""
+    current = best = float(sum(not golds for _, golds, _ in rows.values()))
+    threshold = None
+    for key in sorted(rows, key=lambda key: rows[key][2]):
+        text, golds, probability = rows[key]
+        current += scores[key] if golds else -1 if text else 0
+        if current > best + 1e-9:
+            best, threshold = current, probability
+    return 100 * best / len(rows), threshold
+
+
+def test_squad_v2_reports_the_best_thresholds(evaluated: dict[str, Any]) -> None:
+    # By F1 a, b, and the three without an answer; c, d and e, above 0.4, are not answered, and neither is g.
+    assert evaluated["rated"][0]["best_f1"] == pytest.approx(100 * 4.8 / 7)
+    assert evaluated["rated"][0]["best_f1_thresh"] == 0.4
+    assert evaluated["rated"][0]["best_exact"] == pytest.approx(100 * 4 / 7)
+    assert evaluated["rated"][0]["best_exact_thresh"] == 0.1
+    for rows, found in zip([RATED, *RANDOMLY_RATED], evaluated["rated"], strict=True):
+        scored = {key: get_scorer("squad_v2").score(text, golds) for key, (text, golds, _) in rows.items()}
+        for i, name in enumerate(("exact", "f1")):
+            best, threshold = official_best(rows, {key: scores[i] for key, scores in scored.items()})
+            assert found[f"best_{name}"] == pytest.approx(best, abs=1e-6)
+            lowest = min(probability for _, _, probability in rows.values())
+            wanted = math.nextafter(lowest, -1) if threshold is None else threshold
+            assert found[f"best_{name}_thresh"] == wanted
+    assert not any(key.startswith("best") for key in evaluated["squad_v2"])  # No probabilities were given.
+
+
+def test_squad_v2_counts_what_is_above_the_threshold_as_no_answer(evaluated: dict[str, Any]) -> None:
+    # By F1 a 1, b 0.8, c 0, d 0, e 1, f 1, g 1 as they are. Above 0.5, c becomes right, and g wrong: it has an answer.
+    whole, cut = evaluated["rated"][0], evaluated["threshold"]
+    assert (whole["HasAns_f1"], cut["HasAns_f1"]) == (pytest.approx(280 / 4), pytest.approx(180 / 4))
+    assert (whole["NoAns_f1"], cut["NoAns_f1"]) == (pytest.approx(200 / 3), 100.0)
+    assert whole["f1"] == cut["f1"] == pytest.approx(480 / 7)
 
 
 # Real data.

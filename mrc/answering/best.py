@@ -16,8 +16,8 @@ import pyarrow.compute as pc
 import ray
 
 from mrc import storage
-from mrc.answering.tasks import results
 from mrc.errors import UsageError
+from mrc.tasks import results
 
 PARTS = "best_parts"
 _BUCKET, _COUNT = "_bucket", "num_passages"

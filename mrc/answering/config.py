@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mrc.errors import UsageError
+from mrc.metrics import ScorerChoice
 
 # Fields that say where and how a run runs, not what it answers: a run may be continued with others.
 MAY_CHANGE = frozenset(
@@ -60,7 +61,7 @@ class AnswerConfig:
     """The null answer wins where null score minus best score is greater, in logits. Training tunes it."""
     min_probability: float = 0.0
     """Answer nothing where the probability of the best span is lower, 0 to 1."""
-    scorer: Literal["auto", "squad", "squad_v2", "korquad"] = "auto"
+    scorer: ScorerChoice = "auto"
     """Rule for EM and F1 where the input has gold answers. `auto` looks at the first rows: korquad where the questions
     are mostly Korean, else squad_v2 where some of them have no answer, else squad."""
     check_ids: bool = False

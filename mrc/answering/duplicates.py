@@ -17,9 +17,9 @@ import ray
 from mrc import storage
 from mrc.answering.plan import Input
 from mrc.answering.records import RECORDS
-from mrc.answering.tasks import results
 from mrc.examples import Example
 from mrc.sources import Unit
+from mrc.tasks import results
 
 _MOST_IDS = 4_000_000
 _MOST_TASKS = 256

@@ -13,9 +13,9 @@ import ray
 
 from mrc.answering.pipeline import Shape
 from mrc.answering.stages import UnitError
-from mrc.answering.tasks import results
 from mrc.answering.work import Order, Work, load_reader, read_and_window
 from mrc.errors import MrcError, RunError
+from mrc.tasks import results
 
 logger = logging.getLogger("mrc")
 

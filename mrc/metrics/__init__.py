@@ -14,7 +14,7 @@ Nothing here imports torch or Ray, and only modules/ imports `evaluate`.
 import pathlib
 
 from mrc.metrics.calibration import answer_probability, expected_calibration_error, fit_temperature
-from mrc.metrics.scorers import SCORERS, Scorer, fitting_scorer, get_scorer, is_korean
+from mrc.metrics.scorers import SCORERS, Scorer, ScorerChoice, ScorerName, fitting_scorer, get_scorer, is_korean
 from mrc.metrics.sums import ExampleScore, Sums, score_example, score_predictions
 from mrc.metrics.table import METRICS_SCHEMA, metrics_row
 from mrc.metrics.threshold import NullThreshold, tune_null_threshold
@@ -25,6 +25,8 @@ __all__ = [
     "ExampleScore",
     "NullThreshold",
     "Scorer",
+    "ScorerChoice",
+    "ScorerName",
     "Sums",
     "answer_probability",
     "expected_calibration_error",
@@ -43,7 +45,10 @@ __all__ = [
 def module_path(name: str) -> str:
     """Return the folder that `evaluate.load` takes for a scorer.
 
+    MLQA's scorers share one, which takes the language as config name: `evaluate.load(module_path("mlqa_de"), "de")`.
+
     Raises:
         UsageError: There is no such scorer.
     """
-    return str(pathlib.Path(__file__).parent / "modules" / get_scorer(name).name)
+    folder = "mlqa" if get_scorer(name).name.startswith("mlqa_") else name
+    return str(pathlib.Path(__file__).parent / "modules" / folder)

@@ -7,10 +7,41 @@ whole difference between the official scripts, so another data set's scorer is a
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import partial
 from types import MappingProxyType
+from typing import Literal
 
 from mrc.errors import UsageError
-from mrc.metrics.normalise import normalise_korquad, normalise_squad
+from mrc.metrics.normalise import (
+    normalise_klue_mrc,
+    normalise_korquad,
+    normalise_korquad_v2,
+    normalise_mlqa,
+    normalise_squad,
+)
+
+ScorerName = Literal[
+    "klue_mrc",
+    "korquad",
+    "korquad_v2",
+    "mlqa_ar",
+    "mlqa_de",
+    "mlqa_en",
+    "mlqa_es",
+    "mlqa_hi",
+    "mlqa_vi",
+    "mlqa_zh",
+    "squad",
+    "squad_v2",
+]
+"""The names in SCORERS."""
+
+ScorerChoice = Literal["auto", ScorerName]
+"""A name, or "auto" for the one that `fitting_scorer` names."""
+
+_AUTOJUNK_LENGTH = 200
+"""From this length of its second text on, `SequenceMatcher` leaves out frequent characters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +55,7 @@ class Scorer:
     """Text -> the form that exact match compares."""
 
     f1: Callable[[str, str], float]
-    """F1 in 0 to 1 of two normalised texts, prediction first."""
+    """F1 in 0 to 1 of two normalised texts, prediction first; what the data set reports in its place, if it does."""
 
     drops_empty_golds: bool
     """Whether golds that normalise to "" are dropped, as SQuAD 2.0 does, so that "" is right where none is left."""
@@ -62,21 +93,63 @@ def token_f1_or_equal(found: str, wanted: str) -> float:
 
 
 def character_f1(found: str, wanted: str) -> float:
-    """Return the F1 of the characters other than white space, as in KorQuAD 1.0. Two empty texts: 0."""
+    """Return the F1 of the characters other than white space, as in KorQuAD. Two empty texts: 0."""
     return bag_f1(found.replace(" ", ""), wanted.replace(" ", ""))
+
+
+def longest_run_f1(found: str, wanted: str) -> float:
+    """Return the F1 of the longest run of characters in both, white space with them: KLUE's "ROUGE-W".
+
+    Two empty texts: 1. "1917년 1월 1일" for "1917년 1월" has a run of 8 out of 11 and out of 8 characters: 16 / 19.
+    Source: `rouge_w_score_for_klue_mrc` of KLUE-baseline's klue_baseline/metrics/utils.py.
+    """
+    if not wanted:
+        return float(not found)
+    return 2 * _longest_run(found, wanted) / (len(found) + len(wanted))
+
+
+def _longest_run(found: str, wanted: str) -> int:
+    """Return the size that `SequenceMatcher(None, found, wanted).find_longest_match()` finds.
+
+    In a long gold, characters that make up more than a hundredth of it start no run, so that most of a run may be
+    missed. That is so officially. In a shorter one the size is that of the longest run in both, which string search
+    finds several times as fast.
+    """
+    if len(wanted) >= _AUTOJUNK_LENGTH:
+        return SequenceMatcher(None, found, wanted).find_longest_match().size
+    shorter, longer = sorted((found, wanted), key=len)
+    size = 0
+    for start in range(len(shorter)):
+        while start + size < len(shorter) and shorter[start : start + size + 1] in longer:
+            size += 1
+    return size
+
+
+def _mlqa(language: str) -> Scorer:
+    normalise = partial(normalise_mlqa, language=language)
+    return Scorer(name=f"mlqa_{language}", normalise=normalise, f1=token_f1, drops_empty_golds=False)
 
 
 SCORERS: Mapping[str, Scorer] = MappingProxyType(
     {
         scorer.name: scorer
         for scorer in (
+            Scorer(name="klue_mrc", normalise=normalise_klue_mrc, f1=longest_run_f1, drops_empty_golds=False),
             Scorer(name="korquad", normalise=normalise_korquad, f1=character_f1, drops_empty_golds=False),
+            Scorer(name="korquad_v2", normalise=normalise_korquad_v2, f1=character_f1, drops_empty_golds=False),
+            _mlqa("ar"),
+            _mlqa("de"),
+            _mlqa("en"),
+            _mlqa("es"),
+            _mlqa("hi"),
+            _mlqa("vi"),
+            _mlqa("zh"),
             Scorer(name="squad", normalise=normalise_squad, f1=token_f1, drops_empty_golds=False),
             Scorer(name="squad_v2", normalise=normalise_squad, f1=token_f1_or_equal, drops_empty_golds=True),
         )
     }
 )
-"""All scorers by name. `squad` is no measure for Korean, where particles stick to words: use `korquad` there."""
+"""All scorers by name. Korean needs `korquad`, `korquad_v2` or `klue_mrc`, as particles stick to words there."""
 
 
 def is_korean(text: str) -> bool:
@@ -84,7 +157,7 @@ def is_korean(text: str) -> bool:
     return any("가" <= char <= "힣" for char in text)
 
 
-def fitting_scorer(*, total: int, korean: int, unanswerable: int) -> str:
+def fitting_scorer(*, total: int, korean: int, unanswerable: int) -> ScorerName:
     """Name the scorer that fits questions: for mostly Korean ones, else for some without an answer, else SQuAD 1.1's.
 
     Args:

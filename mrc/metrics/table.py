@@ -23,6 +23,8 @@ METRICS_SCHEMA = pa.schema(
         pa.field("missing", pa.int64(), nullable=False),
         pa.field("exact_match", pa.float64(), nullable=False),
         pa.field("f1", pa.float64(), nullable=False),
+        # 95 % intervals, null where they were not computed or the slice has too few contexts.
+        *(pa.field(name, pa.float64()) for name in ("exact_match_low", "exact_match_high", "f1_low", "f1_high")),
         # Null where no question of that kind is in the slice.
         *(pa.field(f"HasAns_{name}", pa.int64() if name == "total" else pa.float64()) for name in _FIGURES),
         *(pa.field(f"NoAns_{name}", pa.int64() if name == "total" else pa.float64()) for name in _FIGURES),
@@ -41,6 +43,8 @@ def metrics_row(
     data_fingerprint: str | None = None,
     slice_by: str = "overall",
     slice_: str = "",
+    exact_match_interval: tuple[float, float] | None = None,
+    f1_interval: tuple[float, float] | None = None,
 ) -> dict[str, Any]:
     """Return a row of METRICS_SCHEMA."""
     figures = sums.result()
@@ -63,5 +67,7 @@ def metrics_row(
         "missing": sums.missing,
         "exact_match": figures["exact_match"],
         "f1": figures["f1"],
+        **dict(zip(("exact_match_low", "exact_match_high"), exact_match_interval or (None, None), strict=True)),
+        **dict(zip(("f1_low", "f1_high"), f1_interval or (None, None), strict=True)),
         **groups,
     }

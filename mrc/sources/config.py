@@ -55,6 +55,10 @@ class SourceConfig:
     """The fields whose columns every file has to have."""
     flags: ClassVar[Mapping[str, str]] = {}
     """The fields that the user sets by a flag of another name."""
+    needs_offsets: ClassVar[bool] = True
+    """Whether gold answers have to say where they stand."""
+    keep_flag: ClassVar[str] = "keep_columns"
+    """The flag that names further columns to read."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot work before anything is read."""
@@ -91,6 +95,29 @@ class QuestionSource(SourceConfig):
     def column_flags(cls) -> tuple[str, ...]:
         """Return the fields that name the columns of a question."""
         return ("id_column", "question_column")
+
+
+class ReferenceSource(SourceConfig):
+    """How gold answers are read to be scored against: their texts count, and where they stand is welcome."""
+
+    needs: ClassVar[tuple[str, ...]] = ()
+    needs_offsets = False
+    keep_flag = "slice_by"
+
+
+class PredictionSource(SourceConfig):
+    """How the answers of a system are read."""
+
+    needs = ("id_column", "answer_text_column")
+    flags: ClassVar[Mapping[str, str]] = {
+        "id_column": "prediction_id_column",
+        "answer_text_column": "prediction_column",
+    }
+
+    @classmethod
+    def column_flags(cls) -> tuple[str, ...]:
+        """Return the fields that name the columns of a prediction."""
+        return ("id_column", "answer_text_column")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -98,6 +98,12 @@ def _equal_parts(start: int, stop: int, unit_rows: int) -> list[tuple[int, int]]
 
 
 def read_parquet(url: str, start: int, stop: int, choose: ChooseColumns) -> Iterator[Record]:
+    """Yield the rows `[start, stop)` of a Parquet file, see `read_batches`."""
+    for batch in read_batches(url, start, stop, choose):
+        yield from table_rows(batch)
+
+
+def read_batches(url: str, start: int, stop: int, choose: ChooseColumns) -> Iterator[pa.RecordBatch]:
     """Yield the rows `[start, stop)` of a Parquet file, decoding only the row groups needed and the columns chosen."""
     with _open(url) as parquet:
         columns = choose(list(parquet.schema_arrow.names))
@@ -105,7 +111,7 @@ def read_parquet(url: str, start: int, stop: int, choose: ChooseColumns) -> Iter
         for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns):
             low, high = max(start - first_row, 0), min(stop - first_row, batch.num_rows)
             if low < high:
-                yield from table_rows(batch.slice(low, high - low))
+                yield batch.slice(low, high - low)
             first_row += batch.num_rows
 
 

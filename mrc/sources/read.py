@@ -45,7 +45,7 @@ def read_rows(
 ) -> Iterator[T | Reject]:
     """Yield what `parse` makes of each row of a unit and its id, or the Reject of what it raises RowError for."""
     seen_ids: set[str] = set()
-    for row, record in _numbered(unit, config, keep):
+    for row, record in read_records(unit, config, keep):
         yield _examine(unit, row, record, seen_ids, config, parse)
 
 
@@ -73,8 +73,8 @@ def _examine(
     return parsed
 
 
-def _numbered(unit: Unit, config: SourceConfig, keep: Sequence[str]) -> Iterator[tuple[int, Record]]:
-    """Yield the rows of a unit with their numbers in the source."""
+def read_records(unit: Unit, config: SourceConfig, keep: Sequence[str] = ()) -> Iterator[tuple[int, Record]]:
+    """Yield the raw rows of a unit with their numbers in the source, unchecked."""
     picked = None if unit.rows is None else frozenset(unit.rows)
     # Without the place of its first row, a text file is read from its beginning.
     first = 0 if unit.format in _TEXT_FORMATS and not unit.offset else unit.start

@@ -81,6 +81,8 @@ def _article_rows(article: Any, place: str) -> Iterator[Record]:
     """Yield the questions of one element of "data": an article with paragraphs, or a flat row."""
     if not isinstance(article, dict):
         yield _misshapen(article, place, "an object")
+    elif "paragraphs" not in article and isinstance(article.get("qas"), list):
+        yield from _paragraph_rows(article, article.get("title"), place)  # KorQuAD 2 has a page's questions there
     elif "paragraphs" not in article:
         yield article
     elif not isinstance(article["paragraphs"], list):

@@ -40,7 +40,7 @@ def check_columns(columns: Iterable[str], where: str, config: SourceConfig, keep
             raise UsageError(f"{where} has no column {name!r}; name the right one with {named} ({_shown(seen)})")
     for name in keep:
         if name not in seen:
-            raise UsageError(f"{where} has no column {name!r}, which --keep_columns names ({_shown(seen)})")
+            raise UsageError(f"{where} has no column {name!r}, which --{config.keep_flag} names ({_shown(seen)})")
     if "answers_column" in config.column_flags():
         _check_gold_columns(seen, where, config)
 
@@ -49,7 +49,7 @@ def _check_gold_columns(seen: Sequence[str], where: str, config: SourceConfig) -
     if config.answers_column in seen:
         return
     text, start = config.answer_text_column, config.answer_start_column
-    if text in seen and start not in seen:
+    if config.needs_offsets and text in seen and start not in seen:
         raise UsageError(
             f"{where} has answers in {text!r} but no offsets in {start!r}: an answer is never searched for, as it may "
             f"occur several times; name the column of offsets with --answer_start_column ({_shown(seen)})"
@@ -142,16 +142,27 @@ def row_id_of(row: Mapping[str, Any], default_id: str, config: SourceConfig) -> 
 
 def _answers(row: Mapping[str, Any], context: str, config: SourceConfig) -> tuple[Answer, ...] | None:
     """Return a row's gold: answers, () where the context has none, None where the gold is not known."""
+    pairs = gold_pairs(row, config)
+    return None if pairs is None else tuple(_answer(context, text, start, config) for text, start in pairs)
+
+
+def gold_pairs(row: Mapping[str, Any], config: SourceConfig) -> list[tuple[Any, Any]] | None:
+    """Return the (text, offset) of each gold answer as the row gives them, unchecked.
+
+    Returns:
+        An empty list where the context has no answer, None where the gold is not known.
+
+    Raises:
+        RowError: The answers are of no known shape, or gold is required and there is none.
+    """
     is_impossible = check_flag(row.get(config.is_impossible_column), config.is_impossible_column)
     # Data sets of SQuAD 2.0's kind list plausible answers of impossible questions here: they are not gold.
     pairs = [] if is_impossible else _answer_pairs(row, config)
     if is_impossible is False and not pairs:
         pairs = None
-    if pairs is None:
-        if config.require_answers:
-            raise RowError("no_answer", "the row has no gold answers")
-        return None
-    return tuple(_answer(context, text, start, config) for text, start in pairs)
+    if pairs is None and config.require_answers:
+        raise RowError("no_answer", "the row has no gold answers")
+    return pairs
 
 
 def _answer(context: str, text: Any, start: Any, config: SourceConfig) -> Answer:
@@ -182,6 +193,8 @@ def _parsed(text: str, name: str) -> Any:
 def _paired(gold: Mapping[str, Any]) -> list[tuple[Any, Any]]:
     """Pair the parallel lists (or two single values) of {text: ..., answer_start: ...}."""
     texts, starts = gold.get("text"), gold.get("answer_start", gold.get("start"))
+    if starts is None and isinstance(texts, list):
+        starts = [None] * len(texts)
     if not isinstance(texts, list) and not isinstance(starts, list):
         return [(texts, starts)]
     texts, starts = _items(texts, "answers' text"), _items(starts, "answers' answer_start")

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mrc.errors import UsageError
+from mrc.metrics import ScorerChoice
 
 # Fields that say where and how a run runs, not what it learns, and the temperature, which is fitted whatever is said: a
 # run may be continued with others.
@@ -88,7 +89,7 @@ class TrainConfig:
     """Validation figure that decides which checkpoint becomes the model."""
     early_stopping_patience: int | None = None
     """Stop after this many validations without a better `metric_for_best_model`."""
-    scorer: Literal["auto", "squad", "squad_v2", "korquad"] = "auto"
+    scorer: ScorerChoice = "auto"
     """Rule for EM and F1. `auto` is korquad where the validation questions are mostly Korean, else squad_v2 where some
     of them have no answer, else squad."""
     num_workers: int = 1

@@ -23,7 +23,7 @@ Returns:
 class ScorerModule(evaluate.Metric):  # type: ignore[misc]
     """A scorer that takes SQuAD's predictions and references."""
 
-    scorer_name: ClassVar[str]
+    scorer_name: str
     prediction_features: ClassVar[Mapping[str, str]] = {"id": "string", "prediction_text": "string"}
 
     def _info(self) -> evaluate.MetricInfo:

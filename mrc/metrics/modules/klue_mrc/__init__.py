@@ -1,0 +1,1 @@
+"""The `klue_mrc` scorer for `evaluate.load`."""

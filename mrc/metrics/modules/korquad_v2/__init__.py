@@ -1,0 +1,1 @@
+"""The `korquad_v2` scorer for `evaluate.load`."""

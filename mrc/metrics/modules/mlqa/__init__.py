@@ -1,0 +1,1 @@
+"""The `mlqa_*` scorers for `evaluate.load`, by language."""
