@@ -20,7 +20,7 @@ from typing import Any
 from mrc.launch import run_job, start_ray
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "korquad": {"scorer": "korquad", "num_train_epochs": 1.6, "learning_rate": 1e-4, "eval_steps": 10_000},
+    "korquad": {"scorer": "korquad", "num_train_epochs": 1.9, "learning_rate": 1e-4, "eval_steps": 10_000},
     "xquad": {
         "scorer": "squad",
         "num_train_epochs": 4.0,

@@ -9,21 +9,24 @@ measures how long the finished job, run again, takes to say so, and, with --num_
 """
 
 import argparse
-import collections
 import json
 import logging
 import tempfile
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
+from benchmarks.measuring import PeakMemory, table
 from mrc.launch import run_job, start_ray
 
-_POLL_S = 1.0
+_KINDS = {
+    "FindSpans": "model",
+    "read_unit": "reading",
+    "ReadUnit": "reading",
+    "commit_unit": "writing",
+    "CommitUnit": "writing",
+}
 _SIZES: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 1,
@@ -75,7 +78,7 @@ def measure(model: str, output: str, count: int, num_actors: int) -> dict[str, A
         model=model, input=f"sample://test?num_examples={count}", output=output, num_actors=num_actors, n_best_size=3
     )
     began = time.perf_counter()
-    with PeakMemory() as memory:
+    with PeakMemory(_KINDS) as memory:
         outcome = run(plan(config, SourceConfig()))
     seconds = time.perf_counter() - began
     began = time.perf_counter()
@@ -102,54 +105,6 @@ def count_ids(output: str) -> int:
     return distinct
 
 
-class PeakMemory:
-    """Watches this process and those below it, and keeps the peak of each kind for itself (USS), in bytes."""
-
-    def __init__(self) -> None:
-        self.peaks: collections.Counter[str] = collections.Counter()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> "PeakMemory":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        driver = psutil.Process()
-        while not self._done.wait(_POLL_S):
-            for process in [driver, *driver.children(recursive=True)]:
-                name = "driver" if process == driver else _kind(process)
-                if name:
-                    self.peaks[name] = max(self.peaks[name], _own_bytes(process))
-
-
-def _kind(process: psutil.Process) -> str:
-    """Name what a Ray worker does by its title; "" for Ray's own processes."""
-    try:
-        title = " ".join(process.cmdline())
-    except psutil.Error:
-        return ""
-    kinds = {
-        "FindSpans": "model",
-        "read_unit": "reading",
-        "ReadUnit": "reading",
-        "commit_unit": "writing",
-        "CommitUnit": "writing",
-    }
-    return next((kind for word, kind in kinds.items() if word in title), "")
-
-
-def _own_bytes(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_full_info().uss)
-    except psutil.Error:
-        return 0
-
-
 def resume_s(folder: str, arguments: argparse.Namespace) -> float:
     """Return the seconds in which the records of many units are read."""
     from mrc.answering.records import Ledger, UnitRecord
@@ -169,17 +124,6 @@ def resume_s(folder: str, arguments: argparse.Namespace) -> float:
     ledger = Ledger.read(str(output), names)
     assert ledger.rows == 2048 * arguments.num_units
     return time.perf_counter() - began
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """Return rows as a Markdown table, one column a measurement."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    shown = [
-        [f"{row.get(name, ''):,.1f}" if isinstance(row.get(name), float) else f"{row.get(name, '')}" for row in rows]
-        for name in names
-    ]
-    lines = [f"| {name} | " + " | ".join(values) + " |" for name, values in zip(names, shown, strict=True)]
-    return "\n".join([lines[0], "|---" * (len(rows) + 1) + "|", *lines[1:]])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Train a small reader on the built-in sample, and let it answer questions about passages that it never saw.
+"""Train a small reader on the built-in sample, let it answer questions about passages that it never saw, and score it.
 
     python jobs/demo.py
 
@@ -7,25 +7,25 @@ The flags of jobs/train.py work here too; jobs/demo.yaml has those that are set.
 
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mrc.examples import Example, Prediction
+from mrc.examples import Example
 from mrc.launch import run_job
+from mrc.metrics import ScorerName
 from mrc.sample import LanguageCode
 
 RECIPE = Path(__file__).with_suffix(".yaml")
 ENCODER = "demo/encoder"
-SCORERS = {"ko": "korquad", "en": "squad_v2"}
+EVALUATIONS = "demo/evaluations"
+SCORERS: dict[LanguageCode, ScorerName] = {"ko": "korquad", "en": "squad_v2"}
 LANGUAGES: dict[LanguageCode, str] = {"ko": "Korean", "en": "English"}
 NUM_QUESTIONS = 500
 
 
 def main() -> None:
-    """Train, answer the sample's test questions in both languages, print scores and some answers."""
+    """Train, answer and score the sample's test questions in both languages, print scores and some answers."""
     from mrc.launch import parse_configs, start_ray
-    from mrc.reader import Reader
-    from mrc.sample import iter_examples
     from mrc.sample.encoder import save_encoder
     from mrc.training import CONFIGS, plan, run, summary
 
@@ -37,18 +37,38 @@ def main() -> None:
     start_ray()
     result = run(planned)
     print(summary(result))
-    reader = Reader.from_pretrained(result.model)
     for language in LANGUAGES:
-        examples = list(iter_examples("test", num_examples=NUM_QUESTIONS, language=language))
-        print(report(language, examples, reader.answer(examples)))
+        print(evaluate(language, result.model))
 
 
-def report(language: LanguageCode, examples: Sequence[Example], predictions: Sequence[Prediction]) -> str:
+def evaluate(language: LanguageCode, model: str) -> str:
+    """Answer and score the test questions of one language; return its scores, some answers and where the page is."""
+    import pyarrow.parquet as pq
+
+    from mrc.evaluation import EvaluateConfig, prepare, run
+    from mrc.report import render
+    from mrc.sample import iter_examples
+    from mrc.sources import SourceConfig
+
+    config = EvaluateConfig(
+        model=model,
+        input=f"sample://test?num_examples={NUM_QUESTIONS}&language={language}",
+        output=EVALUATIONS,
+        run_id=language,
+        scorer=SCORERS[language],
+        overwrite=True,
+    )
+    found = run(prepare(config, SourceConfig()), render)
+    folder = Path(EVALUATIONS) / "runs" / language
+    answers = {row["id"]: row["answer"] for row in pq.read_table(folder / "per_question").to_pylist()}
+    examples = list(iter_examples("test", num_examples=NUM_QUESTIONS, language=language))
+    return report(language, examples, answers, found.overall.figures) + f"\n\n  more: {folder / 'report.html'}"
+
+
+def report(
+    language: LanguageCode, examples: Sequence[Example], answers: Mapping[str, str], figures: Mapping[str, float]
+) -> str:
     """Return the scores of one language, and its first passage with all its questions and their answers."""
-    from mrc.metrics import get_scorer, score_predictions
-
-    answers = {prediction.id: prediction.answer for prediction in predictions}
-    figures = score_predictions(answers, examples, get_scorer(SCORERS[language])).result()
     context = examples[0].context
     lines = [
         "",

@@ -1,0 +1,67 @@
+"""What measurements share: the memory of a driver and its workers, and tables."""
+
+import collections
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import psutil
+
+_POLL_S = 1.0
+
+
+class PeakMemory:
+    """Watches this process and those below it, and keeps the peak of each kind for itself (USS), in bytes.
+
+    Pages of Ray's object store, which processes share, are not counted twice.
+    """
+
+    def __init__(self, kinds: Mapping[str, str]) -> None:
+        """Take what a worker's title has in it, and what that kind is called."""
+        self._kinds = kinds
+        self.peaks: collections.Counter[str] = collections.Counter()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "PeakMemory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        driver = psutil.Process()
+        while not self._done.wait(_POLL_S):
+            for process in [driver, *driver.children(recursive=True)]:
+                name = "driver" if process == driver else _kind(process, self._kinds)
+                if name:
+                    self.peaks[name] = max(self.peaks[name], _own_bytes(process))
+
+
+def _kind(process: psutil.Process, kinds: Mapping[str, str]) -> str:
+    """Name what a Ray worker does by its title; "" for Ray's own processes."""
+    try:
+        title = " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+    return next((kind for word, kind in kinds.items() if word in title), "")
+
+
+def _own_bytes(process: psutil.Process) -> int:
+    try:
+        return int(process.memory_full_info().uss)
+    except psutil.Error:
+        return 0
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Return rows as a Markdown table, one column a measurement."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    shown = [
+        [f"{row.get(name, ''):,.1f}" if isinstance(row.get(name), float) else f"{row.get(name, '')}" for row in rows]
+        for name in names
+    ]
+    lines = [f"| {name} | " + " | ".join(values) + " |" for name, values in zip(names, shown, strict=True)]
+    return "\n".join([lines[0], "|---" * (len(rows) + 1) + "|", *lines[1:]])
