@@ -1,13 +1,14 @@
 """The evaluation every night by Airflow 3, on a running Ray cluster: nightly.sh in a BashOperator.
 
-Airflow's workers need bash, a checkout of this project at CHECKOUT, and `ray` of the cluster's version (its .venv will
-do). Link or copy this file into Airflow's folder of DAGs. For Airflow 2, import DAG from `airflow` and BashOperator from
-`airflow.operators.bash`, and take the date of the interval's end: "{{ data_interval_end | ds }}".
+Airflow's workers need bash, a checkout of this project at CHECKOUT, and `ray` of the cluster's version: that of the
+checkout's .venv will do. Put this file into Airflow's folder of DAGs. For Airflow 2, import DAG from `airflow` and
+BashOperator from `airflow.operators.bash`, and let NIGHT be the end of the interval: "{{ data_interval_end | ds }}".
 
-A task fails with each exit code but 0, and its log ends with the evaluation's: "exit code 3" is the gate.
+The task fails with every exit code but 0, and its log ends with that of the evaluation, after "exit code 3" where the
+gate said no.
 
-(RaySubmitJobOperator of Airflow's Google provider submits to any Ray cluster too, and has a submission_id, but needs that
-provider; astro-provider-ray is discontinued.)
+RaySubmitJobOperator of Airflow's Google provider submits to any Ray cluster too, and takes a submission_id, but brings
+that whole provider; astro-provider-ray is discontinued.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -35,8 +36,8 @@ with DAG(
         cwd=CHECKOUT,
         env={"RAY_API_SERVER_ADDRESS": RAY_API_SERVER_ADDRESS, "NIGHT": "{{ ds }}"},
         append_env=True,
-        # Finds the job of the first try: it goes on waiting after a worker of Airflow died, and repeats a failure without
-        # evaluating anything again.
+        # The second try finds the job of the first: it goes on waiting where a worker of Airflow died, and tells a
+        # failure once more without evaluating anything. To evaluate a failed night again, add "ATTEMPT": "2" to env.
         retries=1,
         retry_delay=timedelta(minutes=5),
     )

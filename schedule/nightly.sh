@@ -28,14 +28,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 command -v ray >/dev/null || PATH=$PWD/.venv/bin:$PATH
 
 job() {
-    ray job "$1" --address "$RAY_API_SERVER_ADDRESS" "${@:2}" 2>&1
+    ray job "$1" --address "$RAY_API_SERVER_ADDRESS" --log-color false "${@:2}" 2>&1
 }
 
 output=$(mktemp -d)
 trap 'rm -rf "$output"' EXIT
 
-# Ray refuses a name that it has seen. A second start of the same night therefore submits nothing: it waits for the job of
-# the first one, and tells how that ended.
+# Ray refuses a name that it has seen. So a second start of the same night submits nothing: it waits for the job of the
+# first, and tells how that ended.
 job submit --submission-id "$id" --working-dir . --no-wait -- \
     python jobs/evaluate.py --run_id "$night" "$@" >"$output/submit" || true
 

@@ -1,8 +1,11 @@
 """Evaluations on a cluster: exact joins, the same numbers for any sharding, mismatches, baselines, the table."""
 
 import json
+import os
 import pathlib
 import random
+import signal
+import threading
 from dataclasses import asdict
 from typing import Any
 
@@ -26,6 +29,7 @@ from tests.evaluations import (
     write_json,
     write_shards,
 )
+from tests.processes import descendants
 
 pytestmark = pytest.mark.usefixtures("ray_cluster")
 
@@ -323,3 +327,36 @@ def test_a_bucket_holds_what_one_process_can(tmp_path: pathlib.Path) -> None:
     )
     assert done.found.overall.figures["total"] == count
     assert sorted(row["id"] for row in done.rows("per_question")) == sorted(map(str, range(count)))
+
+
+@pytest.mark.chaos
+@pytest.mark.parametrize("task", ["_read_some", "_score_one"])
+def test_a_killed_task_is_done_again(task: str, tmp_path: pathlib.Path) -> None:
+    count = 30_000
+    rows = [{**ROWS[number % len(ROWS)], "id": str(number)} for number in range(count)]
+    flags: dict[str, Any] = {
+        "references": write_shards(rows, tmp_path / "references", 1),
+        "predictions": write_shards([{"id": row["id"], "answer": "Ada"} for row in rows], tmp_path / "predictions", 1),
+    }
+    undisturbed = evaluate(tmp_path / "e", **flags)
+    killed: list[int] = []
+    done = threading.Event()
+
+    def kill() -> None:
+        while not done.is_set() and not killed:
+            for pid, title in descendants(os.getpid()).items():
+                if task in title:
+                    os.kill(pid, signal.SIGKILL)
+                    killed.append(pid)
+                    return
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    try:
+        disturbed = evaluate(tmp_path / "e", **flags)
+    finally:
+        done.set()
+        killer.join()
+    assert killed
+    assert telling(disturbed.found) == telling(undisturbed.found)
+    assert disturbed.rows("per_question") == undisturbed.rows("per_question")

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -120,9 +120,9 @@ def _read_some(shared: list[Any], side: str, first: int, stop: int, buckets: int
     facts = Facts()
     for number in range(first, stop):
         if side == "baseline":
-            tables.append(plan.patiently(lambda number=number: read_baseline(plan.baseline_files[number])))  # type: ignore[misc]
+            tables.append(plan.patiently(partial(read_baseline, plan.baseline_files[number])))
             continue
-        rows = plan.patiently(lambda number=number: _read(plan, side, number))  # type: ignore[misc]
+        rows = plan.patiently(partial(_read, plan, side, number))
         tables.append(rows.table)
         bad += rows.bad
         if side == "references":
