@@ -6,7 +6,7 @@ Every answer that mrc gives, in validation, in bulk or in a notebook, comes out 
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from mrc.errors import UsageError
 from mrc.examples import Example, Prediction
 from mrc.models import Collator, autocast, forward, load_model, load_tokenizer
 from mrc.probes import check_fits, on_cpu, padding_shows, usable_precision
-from mrc.spans import ExampleSpans, SpanConfig, WindowSpans, best_spans, make_predictions, merge_windows, token_bounds
+from mrc.spans import ExampleSpans, SpanConfig, WindowSpans, locate, make_predictions, merge_windows
+from mrc.spans.best import best_spans
 from mrc.windows import WindowConfig, Windows, make_windows
 
 _SETTINGS = "reader.json"
@@ -264,12 +265,6 @@ def _no_spans(k: int) -> WindowSpans:
     return WindowSpans(
         start=nothing, end=nothing, score=nothing.astype(np.float32), null_score=np.empty(0, dtype=np.float32)
     )
-
-
-def locate(windows: Windows, contexts: Sequence[str]) -> Windows:
-    """Return windows whose offsets are where an answer may begin and end, see `token_bounds`, for `read_located`."""
-    bounds = token_bounds(windows.offsets, windows.row_splits, windows.example, contexts)
-    return replace(windows, offsets=bounds)
 
 
 def load_settings(folder: str | Path, changes: dict[str, Any]) -> tuple[WindowConfig, SpanConfig]:

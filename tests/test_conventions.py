@@ -33,6 +33,7 @@ PURE = (
     "examples",
     "validation",
     "windows",
+    "spans",
     "metrics",
     "batching",
     "storage",

@@ -18,11 +18,11 @@ from mrc.spans import (
     ExampleSpans,
     SpanConfig,
     WindowSpans,
-    best_spans,
     make_predictions,
     merge_windows,
     token_bounds,
 )
+from mrc.spans.best import best_spans
 
 OUTSIDE = (-1, -1)
 CONTEXT = "".join(chr(ord("a") + i % 26) for i in range(60))

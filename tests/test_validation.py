@@ -50,7 +50,7 @@ def gold(text: Any, start: Any) -> dict[str, Any]:
         ({**GOOD, "answers": "Ann"}, "wrong_type", "answers is a text that is not JSON"),
         ({**GOOD, "answers": ["Ann"]}, "wrong_type", "an answer is 'Ann', not an object"),
         ({**GOOD, "answers": {"text": ["Ann"], "answer_start": []}}, "wrong_type", "1 texts and 0 offsets"),
-        ({**GOOD, "answers": {"text": ["Ann"]}}, "wrong_type", "answer_start is None, not a list"),
+        ({**GOOD, "answers": {"text": ["Ann"]}}, "missing_value", "an answer's offset is null or absent"),
         ({**GOOD, "is_impossible": "perhaps"}, "wrong_type", "is_impossible is 'perhaps'"),
         (gold("Ann", 7.5), "wrong_type", "7.5 (float), not an integer"),
         (gold("Ann", "7th"), "wrong_type", "'7th' (str), not an integer"),

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import pickle
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -9,7 +10,6 @@ from itertools import islice
 from typing import Any, TypeVar
 
 import pyarrow as pa
-from transformers import PreTrainedTokenizerBase
 
 from mrc import storage
 from mrc.answering.best import check_group
@@ -18,8 +18,6 @@ from mrc.answering.output import check_kept, output_schema
 from mrc.errors import BadFileError, UsageError
 from mrc.examples import Example, Reject
 from mrc.metrics import fitting_scorer, is_korean
-from mrc.models import load_config, load_tokenizer
-from mrc.reader import load_settings
 from mrc.settings import resolved
 from mrc.sources import (
     PAIR_COLUMNS,
@@ -78,7 +76,8 @@ class Plan:
     units: tuple[Unit, ...]
     bad_files: dict[str, str]
     """Files that are left out, and what is wrong with them."""
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: bytes
+    """Pickled, so that only those who window units import what it is of."""
     window: WindowConfig
     span: SpanConfig
     scorer: str
@@ -115,9 +114,13 @@ def plan(config: AnswerConfig, source: SourceConfig) -> Plan:
     check_input(config)
     # Tasks and actors have other working directories than the driver.
     config = replace(config, model=storage.absolute(config.model), output=storage.absolute(config.output, new=True))
+    # They import torch, which the tasks that unpickle a plan do without.
+    from mrc.models import load_config, load_tokenizer
+    from mrc.reader import load_settings
+
     with storage.local_copy(config.model) as folder:
         load_config(folder)
-        tokenizer = load_tokenizer(folder)
+        tokenizer = pickle.dumps(load_tokenizer(folder))
         window, span = load_settings(folder, config.reader_settings())
     if config.n_best_size is not None:
         # Probabilities are shares among the model's own n best, fewer of which may be written.
@@ -191,6 +194,8 @@ def model_fingerprint(model: str) -> str:
     """Name the content of a model: of a folder here all its bytes, elsewhere sizes and tags, on a hub the commit."""
     digest = hashlib.blake2b(digest_size=16)
     if "://" not in model and not os.path.isdir(model):
+        from mrc.models import load_config
+
         return f"commit {getattr(load_config(model), '_commit_hash', None)}"
     for url in storage.list_files(model):
         digest.update(f"{url.rsplit('/', 1)[-1]}\0".encode())

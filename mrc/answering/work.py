@@ -1,11 +1,12 @@
 """What is done with a unit: its rows become windows, and its spans a commit. No Ray Data; stages.py runs it there."""
 
+import pickle
 import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import ray
 
@@ -17,11 +18,13 @@ from mrc.answering.records import UnitRecord
 from mrc.errors import BadFileError, RunError
 from mrc.examples import Example, Reject, rejects_to_table
 from mrc.metrics import get_scorer
-from mrc.reader import Reader, locate
 from mrc.sources import Unit
-from mrc.spans import ExampleSpans
+from mrc.spans import ExampleSpans, locate
 from mrc.validation import RowError, reject_row
 from mrc.windows import Windows, make_windows
+
+if TYPE_CHECKING:
+    from mrc.reader import Reader
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +42,16 @@ def work_of(plan: Plan, threads: int | None) -> Work:
     return Work(plan=replace(plan, units=()), threads=threads)
 
 
-# A process maps many units: it fetches the job, whose tokenizer may hold a quarter of a million pieces, once.
+# A process maps many units: it fetches the job once, and loads the tokenizer, of a quarter of a million pieces, once.
 @lru_cache(maxsize=2)
 def fetch(work: "ray.ObjectRef[Work]") -> Work:
     """Return the job behind a reference."""
     return ray.get(work)
+
+
+@lru_cache(maxsize=2)
+def _unpickled(tokenizer: bytes) -> Any:
+    return pickle.loads(tokenizer)
 
 
 class Order(NamedTuple):
@@ -87,7 +95,9 @@ def read_and_window(work: Work, order: Order, only: frozenset[int] | None = None
         if only is None or at in only
     ]
     numbered = [(at, item) for at, item in enumerate(items) if isinstance(item, Example)]
-    windows, rejections = make_windows([item for _, item in numbered], work.plan.tokenizer, work.plan.window)
+    windows, rejections = make_windows(
+        [item for _, item in numbered], _unpickled(work.plan.tokenizer), work.plan.window
+    )
     for index, reason, detail in rejections:
         at, example = numbered[index]
         items[at] = _rejected(work, unit, at, example, reason, detail)
@@ -121,9 +131,11 @@ def _rejected(work: Work, unit: Unit, at: int, item: Example | Reject, reason: s
     return reject_row(unit.source, row, raw, item.id, RowError(reason, detail))
 
 
-def load_reader(work: Work) -> Reader:
+def load_reader(work: Work) -> "Reader":
     """Load the job's model on the device of this process."""
     import torch
+
+    from mrc.reader import Reader
 
     if work.threads is not None:
         torch.set_num_threads(work.threads)

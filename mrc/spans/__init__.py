@@ -8,20 +8,20 @@
 A span is a pair of characters of the original context, white space at its ends trimmed off; tokens matter only for
 `max_answer_length`. Order everywhere: higher score, then earlier start, then shorter. That is total, so neither the
 device, nor the make-up of batches, nor the order of windows can change an answer.
+
+best.py imports torch, and is named by who has a model; the rest is for processes that do without it.
 """
 
-from mrc.spans.best import BestSpans, best_spans
-from mrc.spans.bounds import token_bounds
+from mrc.spans.bounds import locate, token_bounds
 from mrc.spans.compatible import compatible_predictions
 from mrc.spans.merge import ExampleSpans, SpanConfig, WindowSpans, make_predictions, merge_windows
 
 __all__ = [
-    "BestSpans",
     "ExampleSpans",
     "SpanConfig",
     "WindowSpans",
-    "best_spans",
     "compatible_predictions",
+    "locate",
     "make_predictions",
     "merge_windows",
     "token_bounds",

@@ -15,9 +15,12 @@ token: marks and conjoining jamo belong to the character that they follow.
 
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+
+from mrc.windows import Windows
 
 _LAST_SPACE = 0x3000
 _IS_SPACE = np.array([chr(code).isspace() for code in range(_LAST_SPACE + 1)] + [False])
@@ -90,3 +93,9 @@ def _follows(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
         0x1160 <= code <= 0x11FF or unicodedata.category(chr(code)).startswith("M") for code in distinct.tolist()
     ]
     return np.array(follows, dtype=bool)[of]
+
+
+def locate(windows: Windows, contexts: Sequence[str]) -> Windows:
+    """Return windows whose offsets are where an answer may begin and end, see `token_bounds`, for `read_located`."""
+    bounds = token_bounds(windows.offsets, windows.row_splits, windows.example, contexts)
+    return replace(windows, offsets=bounds)
