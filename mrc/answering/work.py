@@ -1,5 +1,6 @@
 """What is done with a unit: its rows become windows, and its spans a commit. No Ray Data; stages.py runs it there."""
 
+import os
 import pickle
 import time
 from collections import Counter
@@ -25,6 +26,9 @@ from mrc.windows import Windows, make_windows
 
 if TYPE_CHECKING:
     from mrc.reader import Reader
+
+
+_KEPT_KERNELS = "256"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +137,11 @@ def _rejected(work: Work, unit: Unit, at: int, item: Example | Reject, reason: s
 
 def load_reader(work: Work) -> "Reader":
     """Load the job's model on the device of this process."""
+    # oneDNN makes kernels for every shape of a batch, and by default keeps so many that a process grows by hundreds of
+    # megabytes over its first hour. Read when torch is imported.
+    for name in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(name, _KEPT_KERNELS)
+
     import torch
 
     from mrc.reader import Reader
