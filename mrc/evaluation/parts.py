@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from mrc.metrics import Sums
 from mrc.metrics.null_gains import NullGains
 
 Slice = tuple[str, str]
@@ -24,9 +25,7 @@ PROBABILITY_UNIT = 1 << 32
 
 K = TypeVar("K", bound=Hashable)
 
-SUMS = (
-    "total", "missing", "exact_match", "f1", "has_answer_total", "has_answer_exact_match", "has_answer_f1"
-)  # fmt: skip
+SUMS = tuple(each.name for each in fields(Sums))
 """The sums of `mrc.metrics.Sums`, in the order of their columns here."""
 
 

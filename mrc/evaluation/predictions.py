@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from mrc import storage
 from mrc.errors import BadFileError
-from mrc.evaluation.reading import PLACE, Rows
+from mrc.evaluation.reading import PLACE, Rows, collect
 from mrc.examples import Reject
-from mrc.sources import Malformed, PredictionSource, Record, Unit, check_columns, read_batches, read_records
+from mrc.sources import PredictionSource, Record, Unit, check_columns, read_batches, read_records
 from mrc.validation import RowError, check_id, check_text, reject_row
 
 PREDICTIONS = pa.schema(
@@ -42,27 +42,24 @@ def read_predictions(unit: Unit, number: int, config: PredictionSource, null_odd
     if unit.format == "parquet":
         return _parquet_predictions(unit, number, config)
     odds = _read_odds(null_odds) if null_odds is not None else {}
-    rows: list[dict[str, Any]] = []
-    bad: list[Reject] = []
-    for row, record in _prediction_records(unit, config):
-        row_id: str | None = None
-        try:
-            if isinstance(record, Malformed):
-                raise record.error
-            row_id = check_id(record.get(config.id_column), config.id_column)
-            answer = check_text(record.get(config.answer_text_column) or _empty_of(unit, record, config), "the answer")
-            rows.append(
-                {"id": row_id, "unit": number, "row": row, "answer": answer, "best_text": answer,
-                 "null_diff": odds.get(row_id), "probability": _number(record.get("probability"))}
-            )  # fmt: skip
-        except RowError as error:
-            raw = record.text if isinstance(record, Malformed) else record
-            bad.append(reject_row(unit.source, row, raw, row_id, error))
+
+    def parse(record: Mapping[str, Any], row_id: str) -> dict[str, Any]:
+        answer = check_text(_answer_of(unit, record, config), "the answer")
+        known = {"null_diff": odds.get(row_id), "probability": _number(record.get("probability"))}
+        return {"answer": answer, "best_text": answer, **known}
+
+    rows, bad = collect(
+        unit,
+        number,
+        _prediction_records(unit, config),
+        id_of=lambda _, record: check_id(record.get(config.id_column), config.id_column),
+        parse=parse,
+    )
     return Rows(pa.Table.from_pylist(rows, schema=PREDICTIONS), bad)
 
 
-def _empty_of(unit: Unit, record: Mapping[str, Any], config: PredictionSource) -> Any:
-    """Return the answer of a row without one: "" in CSV, where an empty cell is how that is written."""
+def _answer_of(unit: Unit, record: Mapping[str, Any], config: PredictionSource) -> Any:
+    """Return the answer of a row; in CSV, where an empty cell is how that is written, "" for none."""
     value = record.get(config.answer_text_column)
     return "" if value is None and unit.format in ("csv", "tsv") and config.answer_text_column in record else value
 

@@ -5,7 +5,7 @@ without an id or gold come back as rejects; rows of a repeated id are all there:
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from mrc import storage
 from mrc.examples import Reject
-from mrc.sources import Malformed, ReferenceSource, Unit, gold_pairs, kept_values, read_records, row_id_of
+from mrc.sources import Malformed, Record, ReferenceSource, Unit, gold_pairs, kept_values, read_records, row_id_of
 from mrc.validation import RowError, check_integer, check_text, reject_row
 
 if TYPE_CHECKING:
@@ -65,21 +65,46 @@ def read_references(
         keep: Columns to score by, whose values become texts.
         tokenizer: Whose boundaries the golds are widened to.
     """
+    rows, bad = collect(
+        unit,
+        number,
+        read_records(unit, config, keep),
+        id_of=lambda row, record: row_id_of(record, f"{unit.stem}#{row}", config),
+        parse=lambda record, row_id: _reference(record, row_id, config, keep, tokenizer),
+    )
+    return Rows(pa.Table.from_pylist(rows, schema=REFERENCES), bad)
+
+
+def collect(
+    unit: Unit,
+    number: int,
+    records: Iterable[tuple[int, Record]],
+    *,
+    id_of: Callable[[int, Mapping[str, Any]], str],
+    parse: Callable[[Mapping[str, Any], str], dict[str, Any]],
+) -> tuple[list[dict[str, Any]], list[Reject]]:
+    """Return the rows of a unit with their ids and places, and those for which `id_of` or `parse` raises RowError.
+
+    Args:
+        unit: Where the records stand.
+        number: The unit's place among all of its side.
+        records: Raw rows with their numbers.
+        id_of: From a row's number and what it holds to its id.
+        parse: From what it holds and its id to its other columns.
+    """
     rows: list[dict[str, Any]] = []
     bad: list[Reject] = []
-    for row, record in read_records(unit, config, keep):
+    for row, record in records:
         row_id: str | None = None
         try:
             if isinstance(record, Malformed):
                 raise record.error
-            row_id = row_id_of(record, f"{unit.stem}#{row}", config)
-            rows.append(
-                {"id": row_id, "unit": number, "row": row, **_reference(record, row_id, config, keep, tokenizer)}
-            )
+            row_id = id_of(row, record)
+            rows.append({"id": row_id, "unit": number, "row": row, **parse(record, row_id)})
         except RowError as error:
             raw = record.text if isinstance(record, Malformed) else record
             bad.append(reject_row(unit.source, row, raw, row_id, error))
-    return Rows(pa.Table.from_pylist(rows, schema=REFERENCES), bad)
+    return rows, bad
 
 
 def _reference(
@@ -98,11 +123,6 @@ def _reference(
     if pairs and pairs[0][1] is not None:
         start = check_integer(pairs[0][1], "an answer's offset")
     extra = kept_values(record, keep, as_text=True)
-    spans = [
-        (begin, begin + len(text))
-        for text, begin in pairs
-        if isinstance(begin, int) and context.startswith(text, begin)
-    ]
     return {
         "question": optional_text(record, config.question_column),
         "golds": golds,
@@ -110,9 +130,19 @@ def _reference(
         "context_chars": len(context) if context else -1,
         # Without contexts each question counts as independent of the others.
         "context_key": key_of(context or row_id),
-        "at_boundaries": None if tokenizer is None else _at_boundaries(context, spans, tokenizer),
+        "at_boundaries": None if tokenizer is None else _at_boundaries(context, standing(pairs, context), tokenizer),
         "extra": [NO_VALUE if value is None else value for value in extra],
     }
+
+
+def standing(pairs: Sequence[tuple[Any, Any]], context: str) -> list[tuple[int, int]]:
+    """Return the (text, offset) of golds as half-open characters, of those that stand at their offset."""
+    return [
+        (start, start + len(text))
+        for text, start in pairs
+        # A negative start would count from the end.
+        if isinstance(start, int) and start >= 0 and text and context.startswith(text, start)
+    ]
 
 
 def optional_text(record: Mapping[str, Any], column: str) -> str:

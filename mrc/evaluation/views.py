@@ -8,7 +8,7 @@ import ray
 
 from mrc.evaluation.outcome import QuestionView
 from mrc.evaluation.plan import Plan
-from mrc.evaluation.reading import optional_text
+from mrc.evaluation.reading import optional_text, standing
 from mrc.sources import Malformed, gold_pairs, read_records
 from mrc.tasks import results
 
@@ -34,11 +34,7 @@ def _read_passages(plan: Plan, number: int, rows: frozenset[int]) -> dict[tuple[
     for row, record in read_records(unit, source):
         if row in rows and not isinstance(record, Malformed):
             context = optional_text(record, source.context_column)
-            spans = [
-                (start, start + len(text))
-                for text, start in gold_pairs(record, source) or []
-                if isinstance(start, int) and start >= 0 and text and context.startswith(text, start)
-            ]
+            spans = standing(gold_pairs(record, source) or [], context)
             found[number, row] = (context, tuple(dict.fromkeys(spans)))
     return found
 
