@@ -4,9 +4,14 @@ import logging
 import os
 import pathlib
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.job_runs import RunMain
+    from tests.processes import Jobs
 
 # A machine under load is slow, not wrong; and what CI tries is the same each time.
 settings.register_profile(
@@ -57,3 +62,20 @@ def ray_cluster() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def run_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> "RunMain":
+    """Return what runs a job's main in this process."""
+    from tests.job_runs import main_runner
+
+    return main_runner(monkeypatch, capsys)
+
+
+@pytest.fixture
+def jobs(tmp_path: pathlib.Path) -> Iterator["Jobs"]:
+    """Give what starts jobs in processes of their own, and end them all."""
+    from tests.processes import running_jobs
+
+    with running_jobs(tmp_path / "logs") as started:
+        yield started

@@ -4,7 +4,6 @@ import json
 import pathlib
 import re
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -13,8 +12,8 @@ import pytest
 from mrc import storage
 from mrc.answering.finish import Outcome
 from tests.bulk import assert_reader_agrees, examples_of, reader_of, write_bulk_reader
-from tests.job_runs import RunMain, assert_is_one_error, head_node, main_runner
-from tests.processes import ROOT, Jobs, running_jobs, wait_until
+from tests.job_runs import RunMain, assert_is_one_error, head_node
+from tests.processes import ROOT, Jobs, wait_until
 from tests.tiny import write_model
 from tests.training_data import make_rows, write_jsonl
 
@@ -33,17 +32,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     write_model(folder / "encoder")
     write_jsonl(folder / "rows.jsonl", ROWS)
     return folder
-
-
-@pytest.fixture
-def run_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunMain:
-    return main_runner(monkeypatch, capsys)
-
-
-@pytest.fixture
-def jobs(tmp_path: pathlib.Path) -> Iterator[Jobs]:
-    with running_jobs(tmp_path / "logs") as started:
-        yield started
 
 
 def flags_of(folder: pathlib.Path, **changes: object) -> list[str]:

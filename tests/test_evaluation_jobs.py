@@ -3,7 +3,6 @@
 import json
 import pathlib
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -14,8 +13,8 @@ from mrc.evaluation import EvaluateConfig, prepare, run
 from mrc.sources import SourceConfig
 from tests.bulk import write_bulk_reader
 from tests.evaluations import evaluate, predictions, references, texts_of, write_json, write_shards
-from tests.job_runs import RunMain, assert_is_one_error, main_runner
-from tests.processes import ROOT, Jobs, running_jobs
+from tests.job_runs import RunMain, assert_is_one_error
+from tests.processes import ROOT, Jobs
 from tests.tiny import write_model
 from tests.training_data import make_rows, write_jsonl
 
@@ -39,17 +38,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     write_model(folder / "encoder")
     write_jsonl(folder / "rows.jsonl", make_rows(30, seed=1))
     return folder
-
-
-@pytest.fixture
-def run_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunMain:
-    return main_runner(monkeypatch, capsys)
-
-
-@pytest.fixture
-def jobs(tmp_path: pathlib.Path) -> Iterator[Jobs]:
-    with running_jobs(tmp_path / "logs") as started:
-        yield started
 
 
 def flags_of(folder: pathlib.Path, **changes: object) -> list[str]:

@@ -10,7 +10,6 @@ import re
 import runpy
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import fields
 from typing import Any
 
@@ -19,8 +18,8 @@ import pytest
 from mrc import launch
 from mrc.errors import UsageError
 from mrc.launch import parse_configs, run_job
-from tests.job_runs import RunMain, assert_is_one_error, free_ports, head_node, main_runner
-from tests.processes import ROOT, Jobs, running_jobs, wait_until
+from tests.job_runs import RunMain, assert_is_one_error, free_ports, head_node
+from tests.processes import ROOT, Jobs, wait_until
 from tests.tiny import write_model
 
 # `jobs/demo.py` and its like have no flags.
@@ -33,17 +32,6 @@ MISTAKE_WITH_RAY_S = 30.0
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return write_model(tmp_path_factory.mktemp("tiny") / "bert")
-
-
-@pytest.fixture
-def run_main(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> RunMain:
-    return main_runner(monkeypatch, capsys)
-
-
-@pytest.fixture
-def jobs(tmp_path: pathlib.Path) -> Iterator[Jobs]:
-    with running_jobs(tmp_path / "logs") as started:
-        yield started
 
 
 def configs_of(job: pathlib.Path) -> list[type]:

@@ -7,7 +7,6 @@ import pathlib
 import re
 import shutil
 import signal
-from collections.abc import Iterator
 
 import pytest
 from safetensors.torch import load_file
@@ -70,12 +69,6 @@ class Run:
 
     def is_in_the_middle(self) -> bool:
         return 2 * SAVE_STEPS <= self.last_step < STEPS
-
-
-@pytest.fixture
-def jobs(tmp_path: pathlib.Path) -> Iterator[Jobs]:
-    with running_jobs(tmp_path / "logs") as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
