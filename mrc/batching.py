@@ -1,9 +1,11 @@
 """Windows -> batches: by token budget to answer, by fixed-size steps to train, with windows of like length together.
 
-A padded batch costs `number of windows x longest window` tokens. Sorting by length before cutting makes that a few per
-cent more than the tokens themselves; the price is that training needs its order shuffled again, which `epoch_steps`
+A padded batch costs `number of windows x longest window` tokens, a packed one only its own. Sorting by length before
+cutting makes padding a few per cent; the price is that training needs its order shuffled again, which `epoch_steps`
 does so that an epoch is a pure function of (lengths, batch_size, seed, epoch) and of nothing that runs.
 """
+
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +17,12 @@ Indices = npt.NDArray[np.int64]
 _POOL_STEPS = 64
 
 
+Layout = Literal["padded", "equal", "packed"]
+"""How windows share a batch: padded to the longest, only with windows of their own length, or in one row."""
+
+
 def token_budget_batches(
-    lengths: npt.NDArray[np.integer], max_batch_tokens: int, *, equal_lengths: bool = False
+    lengths: npt.NDArray[np.integer], max_batch_tokens: int, layout: Layout = "padded"
 ) -> list[Indices]:
     """Cut windows, longest first, into batches of at most `max_batch_tokens` tokens, padding included.
 
@@ -25,12 +31,15 @@ def token_budget_batches(
     Args:
         lengths: Shape (num_windows,), tokens of each window.
         max_batch_tokens: Budget of one batch. A single window longer than that is a batch of its own.
-        equal_lengths: Put only windows of one length into a batch, which then has no padding.
+        layout: How windows share a batch.
 
     Returns:
         Index arrays that hold every window once; ties in length keep the order of the windows.
     """
     order = np.argsort(-lengths.astype(np.int64), kind="stable")
+    if layout == "packed":
+        return _packed_batches(order, lengths[order], max_batch_tokens)
+    equal_lengths = layout == "equal"
     # Where the windows end that are as long as each window, in that order; else where all end.
     ends = np.searchsorted(-lengths[order], -lengths[order], side="right") if equal_lengths else None
     batches: list[Indices] = []
@@ -38,6 +47,19 @@ def token_budget_batches(
     while at < len(order):
         size = max(1, max_batch_tokens // max(1, int(lengths[order[at]])))
         end = at + size if ends is None else min(at + size, int(ends[at]))
+        batches.append(order[at:end])
+        at = end
+    return batches
+
+
+def _packed_batches(order: Indices, lengths: npt.NDArray[np.integer], max_batch_tokens: int) -> list[Indices]:
+    """Cut windows in an order, with their lengths in it, wherever the next would be over the budget."""
+    total = np.cumsum(lengths, dtype=np.int64)
+    batches: list[Indices] = []
+    at = 0
+    while at < len(order):
+        before = total[at - 1] if at else 0
+        end = max(at + 1, int(np.searchsorted(total, before + max_batch_tokens, side="right")))
         batches.append(order[at:end])
         at = end
     return batches
@@ -102,6 +124,12 @@ def token_mask(lengths: npt.NDArray[np.integer], side: str) -> npt.NDArray[np.bo
     first = first_token(lengths, side)[:, None]
     columns = np.arange(int(lengths.max(initial=0)))
     return (columns >= first) & (columns < first + lengths[:, None])
+
+
+def window_positions(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Return shape (num_tokens,): the place in its window, from 0, of every token of rows that stand end to end."""
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
 
 
 def first_token(lengths: npt.NDArray[np.integer], side: str) -> npt.NDArray[np.int64]:

@@ -24,8 +24,9 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
-from mrc.batching import pad, token_mask
+from mrc.batching import pad, token_mask, window_positions
 from mrc.errors import UsageError
+from mrc.packing import Packing, packed, unpack
 from mrc.windows import Windows
 from mrc.windows.tokens import read_template
 
@@ -113,8 +114,27 @@ def takes_global_attention(model: PreTrainedModel) -> bool:
 
 
 def forward(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return start and end logits, each of shape (batch, seq_len), float32 whatever the precision of the pass."""
-    outputs = model(**inputs)
+    """Return start and end logits, float32 whatever the precision of the pass.
+
+    Args:
+        model: Of question answering, or of two labels a token.
+        inputs: As `Collator.inputs` gives them, padded or packed.
+
+    Returns:
+        Shape (batch, seq_len) each, laid out as a padded batch also where the windows are packed.
+    """
+    if "lengths" not in inputs:
+        return _logits(model(**inputs))
+    row = {name: tensor for name, tensor in inputs.items() if name not in ("lengths", "attention_mask")}
+    # Without a mask, transformers would look for where packed windows begin in their positions.
+    row["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    with packed(inputs["lengths"].tolist(), row["input_ids"].device):
+        start, end = _logits(model(**row))
+    mask = inputs["attention_mask"].bool()
+    return unpack(start, mask), unpack(end, mask)
+
+
+def _logits(outputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
     if "start_logits" in outputs:
         start_logits, end_logits = outputs.start_logits, outputs.end_logits
     else:
@@ -123,14 +143,22 @@ def forward(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> tuple
 
 
 class Collator:
-    """Makes a model's input tensors of windows, padded as its tokenizer pads.
+    """Makes a model's input tensors of windows: packed where the model takes that, else padded as its tokenizer pads.
 
     Attributes:
-        padding_side: "left" or "right".
+        padding_side: "left" or "right"; packed windows too are laid out on that side afterwards.
+        packing: How the model takes packed windows; None where they are padded.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        device: torch.device,
+        packing: Packing | None = None,
+    ) -> None:
         self.padding_side = str(tokenizer.padding_side)
+        self.packing = packing
         self._device = device
         # A model without a padding token (GPT-2) gets any id: the mask hides it.
         self._pad_token_id = tokenizer.pad_token_id or 0
@@ -144,18 +172,27 @@ class Collator:
         self._sep_token_id = tokenizer.sep_token_id if takes_global_attention(model) else None
 
     def inputs(self, windows: Windows) -> dict[str, torch.Tensor]:
-        """Return `input_ids`, `attention_mask` and, where the model needs them, others, on the CPU.
+        """Return what `forward` takes to read windows, on the CPU, int64.
 
-        Each is of shape (num_windows, longest), int64. `token_type_ids` are the tokenizer's; `position_ids` count a
-        window's own tokens. `global_attention_mask` is on the question, all before the first separator. LED would
-        have it nowhere by itself, and Longformer would fail on a context that spells a separator.
+        Padded, each of shape (num_windows, longest): `input_ids`, `attention_mask` and, where the model needs them,
+        `token_type_ids`, the tokenizer's, `position_ids`, which count a window's own tokens, and
+        `global_attention_mask`, on the question, all before the first separator. LED would have it nowhere by itself,
+        and Longformer would fail on a context that spells a separator.
+
+        Packed, `attention_mask` is the same, the others are of shape (1, num_tokens), and `lengths`, of shape
+        (num_windows,), tells the windows' tokens.
         """
         lengths = windows.lengths
         mask = token_mask(lengths, self.padding_side).astype("int64")
-        arrays = {
-            "input_ids": pad(windows.input_ids, lengths, fill=self._pad_token_id, side=self.padding_side),
-            "attention_mask": mask,
-        }
+        arrays = {"attention_mask": mask}
+        if self.packing is not None:
+            arrays |= {"lengths": lengths, "input_ids": windows.input_ids.astype("int64")[None]}
+            if self.packing.first_position is not None:
+                arrays["position_ids"] = window_positions(lengths)[None] + self.packing.first_position
+            if self._token_types and windows.token_type_ids is not None:
+                arrays["token_type_ids"] = windows.token_type_ids.astype("int64")[None]
+            return {name: torch.from_numpy(array) for name, array in arrays.items()}
+        arrays["input_ids"] = pad(windows.input_ids, lengths, fill=self._pad_token_id, side=self.padding_side)
         if self._positions:
             arrays["position_ids"] = (mask.cumsum(axis=1) - 1).clip(min=0)
         if self._token_types and windows.token_type_ids is not None:
@@ -168,10 +205,16 @@ class Collator:
         return {name: torch.from_numpy(array) for name, array in arrays.items()}
 
     def to_device(self, tensors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Bring tensors to the model's device; to a GPU by way of pinned memory, without waiting for the copy."""
+        """Bring tensors, but for `lengths`, to the model's device.
+
+        To a GPU they go by way of pinned memory, without waiting for the copy.
+        """
         if self._device.type != "cuda":
             return dict(tensors)
-        return {name: tensor.pin_memory().to(self._device, non_blocking=True) for name, tensor in tensors.items()}
+        return {
+            name: tensor if name == "lengths" else tensor.pin_memory().to(self._device, non_blocking=True)
+            for name, tensor in tensors.items()
+        }
 
 
 def span_loss(
@@ -222,9 +265,10 @@ def resolve_precision(precision: str, device: torch.device) -> torch.dtype:
     return torch.bfloat16 if native else torch.float32
 
 
-def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """Return the context in which a forward pass runs in `dtype`; float32 leaves everything as it is."""
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+def autocast(model: torch.nn.Module, dtype: torch.dtype) -> torch.autocast:
+    """Return the context in which a model's forward pass runs in `dtype`: autocast, unless its weights are of it."""
+    weights = next(model.parameters())
+    return torch.autocast(weights.device.type, dtype=dtype, enabled=dtype not in (torch.float32, weights.dtype))
 
 
 @contextmanager

@@ -5,9 +5,11 @@ The price is a few windows at load.
 """
 
 import copy
+import inspect
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mrc.errors import UsageError
 from mrc.models import Collator, autocast, forward, resolve_precision, takes_global_attention
+from mrc.packing import IMPLEMENTATION, Packing, set_attention
 from mrc.windows import Windows
 
 _TOKENS = 192
@@ -22,6 +25,9 @@ _TOKENS = 192
 
 _TOLERANCE = 1e-3
 """Of differences between logits, relative to the largest."""
+
+_WORSE = 2.0
+"""How many times autocast's error a model with weights of half the precision may have."""
 
 
 def check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> None:
@@ -70,22 +76,98 @@ def padding_shows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ma
     first window that is too short for it, so this is where it does so, and not at some point among the examples.
     """
     long = min(max_seq_length, _TOKENS)
-    short = long // 2 + 1
-    ids = _ordinary_ids(model, tokenizer, long)[0].numpy()
-    windows = Windows(
-        example=np.zeros(2, np.int32),
-        row_splits=np.array([0, short, short + long]),
-        input_ids=np.concatenate([ids[:short], ids]).astype(np.int32),
-        token_type_ids=None,
-        offsets=np.full((short + long, 2), -1, np.int32),
-        null_index=np.zeros(2, np.int32),
-    )
+    windows = _windows(model, tokenizer, [long // 2 + 1, long])
     collator = Collator(model, tokenizer, model.device)
     alone, together = (collator.to_device(collator.inputs(windows.take(np.arange(n)))) for n in (1, 2))
     with _reading(model):
         unpadded = torch.stack(forward(model, alone))[:, 0]
         padded = torch.stack(forward(model, together))[:, 0, together["attention_mask"][0] == 1]
-    return bool((padded - unpadded).abs().max() > _TOLERANCE * unpadded.abs().max())
+    return not _alike(padded, unpadded)
+
+
+def find_packing(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> Packing | None:
+    """Tell how a model takes packed windows, and give it the attention for that; None where it does not.
+
+    It does if windows that share a row have the logits that each has alone, and if those of the others stay the same to
+    the bit when one window is changed: a convolution, a state that runs on, or a layer outside transformers'
+    AttentionInterface would show. The longest window is as long as any will be, so that one which a model reads through
+    a sliding window shows too.
+    """
+    own = model.config._attn_implementation
+    if not set_attention(model, IMPLEMENTATION):
+        return None
+    set_attention(model, own)
+    windows = _windows(model, tokenizer, [max_seq_length, max_seq_length // 2 + 1, max_seq_length // 3 + 1])
+    changed = _windows(model, tokenizer, [max_seq_length], first=max_seq_length)
+    collator = Collator(model, tokenizer, model.device)
+    try:
+        with _reading(model):
+            alone = [_read(model, collator, windows.take(np.array([i]))) for i in range(len(windows))]
+            set_attention(model, IMPLEMENTATION)
+            for first_position in _first_positions(model):
+                packing = Packing(first_position=first_position)
+                if _packs(model, Collator(model, tokenizer, model.device, packing), windows, changed, alone):
+                    return packing
+    except Exception:  # whatever a model raises here, it does not pack
+        set_attention(model, own)
+        return None
+    set_attention(model, own)
+    return None
+
+
+def _first_positions(model: PreTrainedModel) -> list[int | None]:
+    """Return what a model may call the position of a window's first token."""
+    if "position_ids" not in inspect.signature(model.forward).parameters:
+        return [None]
+    padding = model.config.pad_token_id
+    return [0, *([padding + 1] if padding is not None else [])]
+
+
+def _packs(
+    model: PreTrainedModel, collator: Collator, windows: Windows, changed: Windows, alone: Sequence[torch.Tensor]
+) -> bool:
+    """Tell whether windows have the logits in one row that they have alone, whatever the first of them is."""
+    row = _read(model, collator, windows)
+    parts = [row[:, i, : len(expected[0, 0])] for i, expected in enumerate(alone)]
+    if not all(_alike(part, expected[:, 0]) for part, expected in zip(parts, alone, strict=True)):
+        return False
+    other_ids = windows.input_ids.copy()
+    other_ids[: len(changed.input_ids)] = changed.input_ids
+    return torch.equal(row[:, 1:], _read(model, collator, replace(windows, input_ids=other_ids))[:, 1:])
+
+
+def _read(model: PreTrainedModel, collator: Collator, windows: Windows) -> torch.Tensor:
+    """Return the start and end logits of windows in one batch; shape (2, num_windows, longest)."""
+    return torch.stack(forward(model, collator.to_device(collator.inputs(windows))))
+
+
+def _alike(logits: torch.Tensor, expected: torch.Tensor) -> bool:
+    return bool((logits - expected).abs().max() <= _TOLERANCE * expected.abs().max())
+
+
+def in_precision(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, max_seq_length: int
+) -> PreTrainedModel:
+    """Return a copy of a model with weights in the precision that it is read in, or the model itself.
+
+    Half the weights to load for each batch, and no casts on the way. Only bfloat16, whose range is float32's; and only
+    where this comes about as near to float32 as autocast does: code that counts positions in the precision of its
+    weights does not.
+    """
+    if dtype != torch.bfloat16:
+        return model
+    windows = _windows(model, tokenizer, [max_seq_length])
+    collator = Collator(model, tokenizer, model.device)
+    cast: PreTrainedModel = copy.deepcopy(model).to(dtype)  # type: ignore[arg-type]
+    with _reading(model), _reading(cast):
+        exact = _read(model, collator, windows)
+        try:
+            with autocast(model, dtype):
+                allowed = _WORSE * (_read(model, collator, windows) - exact).abs().max()
+            error = (_read(cast, collator, windows) - exact).abs().max()
+        except RuntimeError:  # dtypes that are mixed by hand
+            return model
+    return cast if error <= allowed else model
 
 
 def usable_precision(model: PreTrainedModel, precision: str) -> torch.dtype:
@@ -95,10 +177,25 @@ def usable_precision(model: PreTrainedModel, precision: str) -> torch.dtype:
     """
     dtype = resolve_precision(precision, model.device)
     if precision == "auto" and dtype != torch.float32:
-        with autocast(model.device, dtype):
+        with autocast(model, dtype):
             two_tokens = torch.zeros((1, 2), dtype=torch.int64, device=model.device)
             return dtype if _failure(model, two_tokens) is None else torch.float32
     return dtype
+
+
+def _windows(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lengths: Sequence[int], *, first: int = 0
+) -> Windows:
+    """Return windows of ordinary tokens, each going on where the one before it ends; the first with token `first`."""
+    ids = _ordinary_ids(model, tokenizer, first + sum(lengths))[0, first:].numpy()
+    return Windows(
+        example=np.zeros(len(lengths), np.int32),
+        row_splits=np.cumsum([0, *lengths]),
+        input_ids=ids.astype(np.int32),
+        token_type_ids=None,
+        offsets=np.full((sum(lengths), 2), -1, np.int32),
+        null_index=np.zeros(len(lengths), np.int32),
+    )
 
 
 def _ordinary_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, seq_len: int) -> torch.Tensor:

@@ -6,21 +6,22 @@ Every answer that mrc gives, in validation, in bulk or in a notebook, comes out 
 import copy
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mrc import pipeline, storage
-from mrc.batching import first_token, pad, token_budget_batches
+from mrc.batching import Layout, first_token, pad, token_budget_batches
 from mrc.errors import UsageError
 from mrc.examples import Example, Prediction
 from mrc.models import Collator, autocast, forward, load_model, load_tokenizer
-from mrc.probes import check_fits, on_cpu, padding_shows, usable_precision
-from mrc.spans import ExampleSpans, SpanConfig, WindowSpans, locate, make_predictions, merge_windows
+from mrc.packing import Packing
+from mrc.probes import check_fits, find_packing, in_precision, on_cpu, padding_shows, usable_precision
+from mrc.spans import ExampleSpans, SpanConfig, WindowSpans, lead, locate, make_predictions, merge_windows
 from mrc.spans.best import best_spans
 from mrc.windows import WindowConfig, Windows, make_windows
 
@@ -66,6 +67,8 @@ class Reader:
         device: torch.device | None = None,
         precision: str = "auto",
         max_batch_tokens: int | None = None,
+        exact_margin: float | None = None,
+        cast_weights: bool = False,
     ) -> None:
         """Take a model as it is; `from_pretrained` loads one.
 
@@ -77,14 +80,26 @@ class Reader:
             device: By default the model's own.
             precision: Of the forward pass: auto, float32, bfloat16 or float16.
             max_batch_tokens: Tokens of one forward pass, padding included; by default what suits the device.
+            exact_margin: Where an answer's score is less than this ahead of the next, in logits, float32 reads the
+                question again. By default none is read twice.
+            cast_weights: Read with a copy whose weights are in the precision of the pass, where that serves.
         """
         self.window, self.span = window, span
         self._device = device or model.device
         self._model = model.to(self._device)  # type: ignore[arg-type]
         self._tokenizer = tokenizer
-        self._dtype = usable_precision(self._model, precision)
-        self._collator = Collator(model, tokenizer, self._device)
-        self._equal_lengths = padding_shows(self._model, tokenizer, window.max_seq_length)
+        packing = find_packing(self._model, tokenizer, window.max_seq_length)
+        self._collator = Collator(model, tokenizer, self._device, packing)
+        self._layout = _layout(self._model, tokenizer, packing, window.max_seq_length)
+        dtype = usable_precision(self._model, precision)
+        cast = in_precision(self._model, tokenizer, dtype, window.max_seq_length) if cast_weights else self._model
+        self._first = _Pass(cast, dtype)
+        self._again = None
+        if exact_margin is not None and dtype != torch.float32:
+            self._again = _Pass(self._model, torch.float32)
+            self._exact_margin = exact_margin
+        elif cast_weights:
+            self._model = cast
         self._longest_window = window.max_seq_length
         self._max_batch_tokens = max_batch_tokens or (32_768 if self._device.type == "cuda" else 2_048)
 
@@ -96,6 +111,7 @@ class Reader:
         device: str | torch.device | None = None,
         precision: str = "auto",
         max_batch_tokens: int | None = None,
+        exact_margin: float | None = None,
         **settings: Any,
     ) -> "Reader":
         """Load a model folder, with the settings that it was trained and scored with where it has any.
@@ -105,6 +121,7 @@ class Reader:
             device: By default a GPU where there is one, else the CPU.
             precision: Of the forward pass: auto, float32, bfloat16 or float16.
             max_batch_tokens: Tokens of one forward pass, padding included.
+            exact_margin: Have float32 read a question again where its answer is less than this ahead, in logits.
             **settings: Fields of WindowConfig and SpanConfig that shall differ from the folder's.
 
         Raises:
@@ -117,7 +134,15 @@ class Reader:
             model, tokenizer = load_model(folder, fresh_head=False), load_tokenizer(folder)
         check_fits(model, tokenizer, window.max_seq_length)
         return cls(
-            model, tokenizer, window, span, device=chosen, precision=precision, max_batch_tokens=max_batch_tokens
+            model,
+            tokenizer,
+            window,
+            span,
+            device=chosen,
+            precision=precision,
+            max_batch_tokens=max_batch_tokens,
+            exact_margin=exact_margin,
+            cast_weights=True,
         )
 
     @property
@@ -204,28 +229,41 @@ class Reader:
     @torch.inference_mode()
     def read_located(self, located: Windows, num_examples: int, look: Look | None = None) -> ExampleSpans:
         """Do what `read` does with windows that `locate` gave, which need no texts."""
-        self._model.eval()
-        batches = token_budget_batches(located.lengths, self._max_batch_tokens, equal_lengths=self._equal_lengths)
-        found = [part for batch in batches for part in self._read_parts(located, batch, look)]
-        order = np.concatenate([batch for batch, _ in found]) if found else np.empty(0, dtype=np.int64)
-        return merge_windows(
-            located.example[order],
-            WindowSpans.concatenate([spans for _, spans in found] or [_no_spans(self.span.n_best_size)]),
-            num_examples=num_examples,
-            config=self.span,
-        )
+        everything = np.arange(len(located))
+        spans = self._find_spans(self._first, located, everything, look)
+        merged = merge_windows(located.example, spans, num_examples=num_examples, config=self._span_with_a_second)
+        if self._again is not None:
+            is_close = lead(merged, self.span) < self._exact_margin
+            again = everything[is_close[located.example]]
+            spans = spans.replaced(again, self._find_spans(self._again, located, again, None))
+            merged = merge_windows(located.example, spans, num_examples=num_examples, config=self.span)
+            merged = replace(merged, read_again=is_close)
+        return merged
 
-    def _read_parts(
-        self, located: Windows, batch: np.ndarray, look: Look | None
-    ) -> list[tuple[np.ndarray, WindowSpans]]:
+    @property
+    def _span_with_a_second(self) -> SpanConfig:
+        """Settings that keep a second span to compare the best with, where that is wanted."""
+        return self.span if self._again is None else replace(self.span, n_best_size=max(2, self.span.n_best_size))
+
+    def _find_spans(self, by: "_Pass", located: Windows, chosen: np.ndarray, look: Look | None) -> WindowSpans:
+        """Return the best spans of the windows chosen, in that order."""
+        by.model.eval()
+        batches = token_budget_batches(located.lengths[chosen], self._max_batch_tokens, self._layout)
+        found = [part for batch in batches for part in self._read_parts(by, located, chosen[batch], look)]
+        if not found:
+            return WindowSpans.none(self._span_with_a_second.n_best_size)
+        return WindowSpans.concatenate(found).take(np.argsort(np.concatenate(batches)))
+
+    def _read_parts(self, by: "_Pass", located: Windows, batch: np.ndarray, look: Look | None) -> list[WindowSpans]:
         """Read a batch, in halves where it does not fit into the device's memory."""
         try:
-            return [(batch, self._read_batch(located, batch, look))]
+            return [self._read_batch(by, located, batch, look)]
         except torch.OutOfMemoryError:
             if len(batch) == 1:
                 raise
         middle = len(batch) // 2
-        return [part for half in (batch[:middle], batch[middle:]) for part in self._read_parts(located, half, look)]
+        halves = (batch[:middle], batch[middle:])
+        return [part for half in halves for part in self._read_parts(by, located, half, look)]
 
     def _with(self, window: WindowConfig, span: SpanConfig) -> "Reader":
         """Return a reader with the same model under other settings; raises UsageError if they do not suit it."""
@@ -236,7 +274,7 @@ class Reader:
         other.window, other.span = window, span
         return other
 
-    def _read_batch(self, located: Windows, batch: np.ndarray, look: Look | None) -> WindowSpans:
+    def _read_batch(self, by: "_Pass", located: Windows, batch: np.ndarray, look: Look | None) -> WindowSpans:
         windows = located.take(batch)
         side = self._collator.padding_side
         bounds = pad(windows.offsets, windows.lengths, fill=-1, side=side)
@@ -245,14 +283,14 @@ class Reader:
         tensors = self._collator.to_device(
             {**inputs, "bounds": torch.from_numpy(bounds), "null_index": torch.from_numpy(null_index)}
         )
-        with autocast(self._device, self._dtype):
-            start, end = forward(self._model, {name: tensors[name] for name in inputs})
+        with autocast(by.model, by.dtype):
+            start, end = forward(by.model, {name: tensors[name] for name in inputs})
         spans = best_spans(
             start,
             end,
             tensors["bounds"],
             tensors["null_index"],
-            k=self.span.n_best_size,
+            k=self._span_with_a_second.n_best_size,
             max_answer_length=self.span.max_answer_length,
         ).numpy()
         if look is not None:
@@ -260,11 +298,20 @@ class Reader:
         return spans
 
 
-def _no_spans(k: int) -> WindowSpans:
-    nothing = np.empty((0, k), dtype=np.int32)
-    return WindowSpans(
-        start=nothing, end=nothing, score=nothing.astype(np.float32), null_score=np.empty(0, dtype=np.float32)
-    )
+class _Pass(NamedTuple):
+    """What reads windows."""
+
+    model: PreTrainedModel
+    dtype: torch.dtype
+
+
+def _layout(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, packing: Packing | None, max_seq_length: int
+) -> Layout:
+    """Return how windows share a batch of a model's."""
+    if packing is not None:
+        return "packed"
+    return "equal" if padding_shows(model, tokenizer, max_seq_length) else "padded"
 
 
 def load_settings(folder: str | Path, changes: dict[str, Any]) -> tuple[WindowConfig, SpanConfig]:

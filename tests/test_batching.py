@@ -1,11 +1,13 @@
 """Batches hold every window once, within their budget, and depend on nothing that runs."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mrc.batching import epoch_steps, first_token, pad, token_budget_batches, token_mask, worker_share
+from mrc.batching import epoch_steps, first_token, pad, token_budget_batches, token_mask, window_positions, worker_share
 
 LENGTHS = st.lists(st.integers(1, 400), max_size=300).map(lambda values: np.array(values, dtype=np.int64))
 
@@ -20,7 +22,7 @@ def test_token_budget_batches_hold_every_window_once_within_the_budget(lengths: 
 
 @given(LENGTHS, st.integers(1, 4000))
 def test_batches_of_equal_lengths_have_no_padding_and_are_as_few_as_can_be(lengths: np.ndarray, budget: int) -> None:
-    batches = token_budget_batches(lengths, budget, equal_lengths=True)
+    batches = token_budget_batches(lengths, budget, "equal")
     assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(len(lengths)))
     expected = 0
     for length, count in zip(*np.unique(lengths, return_counts=True), strict=True):
@@ -29,6 +31,21 @@ def test_batches_of_equal_lengths_have_no_padding_and_are_as_few_as_can_be(lengt
     for batch in batches:
         assert len(set(lengths[batch])) == 1
         assert len(batch) == 1 or lengths[batch].sum() <= budget
+
+
+@given(LENGTHS, st.integers(1, 4000))
+def test_packed_batches_are_as_full_as_they_can_be_in_order(lengths: np.ndarray, budget: int) -> None:
+    batches = token_budget_batches(lengths, budget, "packed")
+    assert sorted(np.concatenate(batches).tolist() if batches else []) == list(range(len(lengths)))
+    for batch, following in pairwise(batches):
+        assert len(batch) == 1 or lengths[batch].sum() <= budget
+        assert lengths[batch].sum() + lengths[following[0]] > budget
+        assert lengths[batch].min() >= lengths[following].max()
+
+
+@given(LENGTHS)
+def test_positions_count_from_the_beginning_of_each_window(lengths: np.ndarray) -> None:
+    assert window_positions(lengths).tolist() == [place for length in lengths for place in range(length)]
 
 
 def test_token_budget_batches_of_mixed_lengths_waste_little() -> None:

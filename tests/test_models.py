@@ -83,7 +83,7 @@ def test_a_pre_trained_encoder_gets_a_head_and_float32_logits(family: str, folde
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     windows = windows_of(family, 3, 8, 5)
     inputs = Collator(model, tokenizer_for(family), CPU).inputs(windows)
-    with torch.inference_mode(), autocast(CPU, usable_precision(model, "auto")):
+    with torch.inference_mode(), autocast(model, usable_precision(model, "auto")):
         logits = forward(model, inputs)
     for tensor in logits:
         assert tensor.shape == (3, windows.lengths.max())

@@ -204,8 +204,8 @@ def test_batches_that_do_not_fit_into_memory_are_read_in_halves(reader: Open, mo
     refused: list[int] = []
 
     def forward_in_little_memory(model: Any, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-        if len(inputs["input_ids"]) > most:
-            refused.append(len(inputs["input_ids"]))
+        if len(inputs["attention_mask"]) > most:
+            refused.append(len(inputs["attention_mask"]))
             raise torch.OutOfMemoryError("out of memory")
         return forward(model, inputs)
 

@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoTokenizer, CanineTokenizer, LayoutLMv2Tokenizer, LayoutLMv3Tokenizer
@@ -11,11 +12,12 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_
 
 from mrc.errors import UsageError
 from mrc.examples import Example
-from mrc.models import load_model, load_tokenizer
-from mrc.probes import padding_shows
+from mrc.models import Collator, forward, load_model, load_tokenizer, span_loss
+from mrc.probes import find_packing, padding_shows
 from mrc.reader import Reader
+from mrc.windows import WindowConfig, make_windows
 from tests.tokenizers import CORPUS
-from tests.zoo import ANSWERED, PADDING_SHOWS, REFUSED, tiny_config, tokenizer_for, write_zoo_model
+from tests.zoo import ANSWERED, PACKED, PADDING_SHOWS, REFUSED, tiny_config, tokenizer_for, write_zoo_model
 
 SETTINGS = {"max_seq_length": 64, "doc_stride": 16}
 SHORT = Example(id="short", question="Who wrote it?", context="Anna wrote it.")
@@ -91,6 +93,50 @@ def test_answers_depend_on_the_question(model_type: str, reader: Open) -> None:
 def test_padding_shows_in_those_that_are_known_for_it(model_type: str, reader: Open) -> None:
     model, tokenizer = reader(model_type)._model, reader(model_type)._tokenizer
     assert padding_shows(model, tokenizer, SETTINGS["max_seq_length"]) == (model_type in PADDING_SHOWS)
+
+
+@each_type
+def test_windows_share_a_row_in_those_that_are_known_for_it(model_type: str, reader: Open) -> None:
+    packing = reader(model_type)._collator.packing
+    assert (packing is not None) == (model_type in PACKED)
+
+
+@pytest.mark.parametrize("model_type", sorted(PACKED))
+def test_a_window_has_the_same_logits_packed_and_alone(model_type: str, tmp_path: pathlib.Path) -> None:
+    path = write_zoo_model(tmp_path, model_type)
+    tokenizer, own, packing_model = load_tokenizer(path), load_model(path).eval(), load_model(path).eval()
+    windows, _ = make_windows(EXAMPLES, tokenizer, WindowConfig(**SETTINGS))
+    packing = find_packing(packing_model, tokenizer, SETTINGS["max_seq_length"])
+    # The longest window stands neither first nor last.
+    order = np.argsort(-windows.lengths, kind="stable")[[1, 0, *range(2, len(windows))]]
+    collator = Collator(packing_model, tokenizer, packing_model.device, packing)
+    inputs = collator.inputs(windows.take(order))
+    assert inputs["input_ids"].shape == (1, windows.lengths.sum())
+    with torch.inference_mode():
+        together = torch.stack(forward(packing_model, inputs))
+        for row, index in enumerate(order):
+            alone = Collator(own, tokenizer, own.device).inputs(windows.take(np.array([index])))
+            expected = torch.stack(forward(own, alone))[:, 0]
+            torch.testing.assert_close(together[:, row, : expected.shape[1]], expected, rtol=1e-4, atol=1e-4)
+            assert not together[:, row, expected.shape[1] :].any()
+
+
+@pytest.mark.parametrize("model_type", ["bert", "modernbert", "mistral"])
+def test_packed_windows_teach_what_padded_ones_do(model_type: str, tmp_path: pathlib.Path) -> None:
+    path = write_zoo_model(tmp_path, model_type)
+    tokenizer, gradients = load_tokenizer(path), []
+    windows, _ = make_windows(EXAMPLES, tokenizer, WindowConfig(**SETTINGS))
+    positions = torch.arange(len(windows))
+    for packs in (False, True):
+        model = load_model(path, dropout=0.0).train()
+        packing = find_packing(model, tokenizer, SETTINGS["max_seq_length"]) if packs else None
+        inputs = Collator(model, tokenizer, model.device, packing).inputs(windows)
+        span_loss(*forward(model, inputs), positions, positions, inputs["attention_mask"]).backward()
+        gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
+    padded, packed = gradients
+    assert padded.keys() == packed.keys()
+    for name, gradient in padded.items():
+        torch.testing.assert_close(packed[name], gradient, rtol=1e-3, atol=1e-5 + 1e-3 * float(gradient.abs().max()))
 
 
 # Refusals

@@ -58,6 +58,15 @@ PADDING_SHOWS = {
 }
 """Those of ANSWERED that are read in batches of equal lengths, and why."""
 
+PACKED = frozenset(
+    """
+        albert arcee bert camembert data2vec-text diffllama distilbert electra ernie exaone4 gpt2 gpt_neox
+        jina_embeddings_v3 llama markuplm ministral ministral3 mistral mixtral modernbert nemotron opt qwen2 qwen2_moe
+        qwen3 qwen3_moe roberta roberta-prelayernorm roc_bert seed_oss smollm3 ultrabert xlm-roberta xlm-roberta-xl xmod
+    """.split()
+)
+"""Those of ANSWERED whose windows share a row without padding."""
+
 REFUSED = {
     "canine": "not a fast one",  # its tokens are code points
     "layoutlmv2": "detectron2|bounding boxes",  # the library where it is missing, else boxes

@@ -14,13 +14,14 @@ best.py imports torch, and is named by who has a model; the rest is for processe
 
 from mrc.spans.bounds import locate, token_bounds
 from mrc.spans.compatible import compatible_predictions
-from mrc.spans.merge import ExampleSpans, SpanConfig, WindowSpans, make_predictions, merge_windows
+from mrc.spans.merge import ExampleSpans, SpanConfig, WindowSpans, lead, make_predictions, merge_windows
 
 __all__ = [
     "ExampleSpans",
     "SpanConfig",
     "WindowSpans",
     "compatible_predictions",
+    "lead",
     "locate",
     "make_predictions",
     "merge_windows",

@@ -70,6 +70,12 @@ class WindowSpans:
     """Shape (num_windows,); inf where it is not known."""
 
     @classmethod
+    def none(cls, k: int) -> "WindowSpans":
+        """Return the spans of no window."""
+        place, score = np.empty((0, k), dtype=np.int32), np.empty((0, k), dtype=np.float32)
+        return cls(start=place, end=place, score=score, null_score=score[:, 0])
+
+    @classmethod
     def concatenate(cls, parts: Sequence["WindowSpans"]) -> "WindowSpans":
         """Return the windows of all parts, at least one, of the same k, in their order."""
         return cls(
@@ -78,6 +84,21 @@ class WindowSpans:
             score=np.concatenate([part.score for part in parts]),
             null_score=np.concatenate([part.null_score for part in parts]),
         )
+
+    def take(self, indices: npt.NDArray[np.integer]) -> "WindowSpans":
+        """Return the windows at `indices`, in that order."""
+        return WindowSpans(
+            start=self.start[indices],
+            end=self.end[indices],
+            score=self.score[indices],
+            null_score=self.null_score[indices],
+        )
+
+    def replaced(self, indices: npt.NDArray[np.integer], others: "WindowSpans") -> "WindowSpans":
+        """Return all windows, with others in place of those at `indices`."""
+        source = np.arange(len(self.start))
+        source[indices] = len(source) + np.arange(len(indices))
+        return WindowSpans.concatenate([self, others]).take(source)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +136,9 @@ class ExampleSpans:
     num_windows: npt.NDArray[np.int64]
     """Shape (num_examples,)."""
 
+    read_again: npt.NDArray[np.bool_]
+    """Shape (num_examples,): whether a second pass, in float32, decided."""
+
 
 def merge_windows(
     window_example: npt.NDArray[np.integer], spans: WindowSpans, *, num_examples: int, config: SpanConfig
@@ -151,7 +175,27 @@ def merge_windows(
         null_score_diff=null_score_diff,
         has_answer=(counts > 0) & ~null_wins,
         num_windows=np.bincount(window_example, minlength=num_examples),
+        read_again=np.zeros(num_examples, dtype=bool),
     )
+
+
+def lead(merged: ExampleSpans, config: SpanConfig) -> npt.NDArray[np.float64]:
+    """Return by how much, in logits, each example's outcome is ahead of the next; shape (num_examples,).
+
+    Of the second span, and in SQuAD 2.0 mode of the threshold between answer and none, where that is nearer. inf where
+    there is no other outcome.
+
+    Args:
+        merged: With at least two spans of each example that has as many.
+        config: What decides between answer and none.
+    """
+    counts, first = np.diff(merged.row_splits), merged.row_splits[:-1]
+    ahead = np.full(len(counts), np.inf)
+    rivals = counts > 1
+    ahead[rivals] = merged.score[first[rivals]].astype(np.float64) - merged.score[first[rivals] + 1]
+    if config.version_2_with_negative:
+        ahead = np.minimum(ahead, np.abs(merged.null_score_diff - config.null_score_diff_threshold))
+    return ahead
 
 
 def _n_best(

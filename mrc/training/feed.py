@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from mrc.batching import Indices, token_budget_batches, worker_share
+from mrc.batching import Indices, Layout, token_budget_batches, worker_share
 from mrc.models import IGNORED, Collator
 from mrc.training.schedule import Schedule
 from mrc.training.store import LabelledWindows, WindowStore
@@ -53,7 +53,8 @@ class Feed:
 
     def _step(self, number: int, windows: Indices) -> Step:
         mine = worker_share(windows, self._rank, self._world_size)
-        cuts = token_budget_batches(self._store.lengths[mine], self._schedule.config.max_batch_tokens)
+        layout: Layout = "padded" if self._collator.packing is None else "packed"
+        cuts = token_budget_batches(self._store.lengths[mine], self._schedule.config.max_batch_tokens, layout)
         batches = [self._batch(self._store.take(mine[cut])) for cut in cuts]
         return Step(
             number=number,

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 from mrc import storage
 from mrc.errors import MrcError
 from mrc.models import Collator, autocast, forward, load_model, load_tokenizer, span_loss
-from mrc.probes import check_fits, usable_precision
+from mrc.probes import check_fits, find_packing, usable_precision
 from mrc.reader import Reader
 from mrc.spans import SpanConfig
 from mrc.training import checkpoints
@@ -87,7 +87,9 @@ class _Worker:
         self._load(found[-1][0] if found else None)
         store = WindowStore(assignment.train_windows)
         self.schedule = Schedule.of(self.config, len(store.lengths))
-        collator = Collator(self.module, self.tokenizer, self.device)
+        # Attention with dropout keeps a GPU from reading all windows of a row at once; padding costs less there.
+        packing = self.packing if self.device.type == "cpu" else None
+        collator = Collator(self.module, self.tokenizer, self.device, packing)
         self.feed = Feed(store, self.schedule, collator, rank=self.rank, world_size=self.world_size)
         self.validation = ValidationSet.load(assignment.validation_units, self.rank, self.world_size)
         self.signals = Signals(assignment.conductor, self.rank, self.world_size, self.config.save_minutes)
@@ -102,6 +104,7 @@ class _Worker:
             if not checkpoint:
                 check_fits(self.module, self.tokenizer, self.assignment.window.max_seq_length)
             self.module.to(self.device)  # type: ignore[arg-type]
+            self.packing = find_packing(self.module, self.tokenizer, self.assignment.window.max_seq_length)
             self.dtype = usable_precision(self.module, self.config.precision)
             self.optimizer = _optimizer(self.module, self.config)
             self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
@@ -150,7 +153,7 @@ class _Worker:
 
     def _loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         inputs = {name: tensor for name, tensor in batch.items() if not name.endswith("_positions")}
-        with autocast(self.device, self.dtype):
+        with autocast(self.module, self.dtype):
             logits = forward(self.model, inputs)
         return span_loss(*logits, batch["start_positions"], batch["end_positions"], batch["attention_mask"])
 
