@@ -112,7 +112,7 @@ def resume_s(folder: str, arguments: argparse.Namespace) -> float:
 
     record = UnitRecord(
         name="", rows=2048, answered=2047, rejects={"empty_question": 1}, windows=3000, sums=Sums(total=2047).to_dict(),
-        groups=0, seconds={"read": 1.0, "model": 2.0, "write": 0.5},
+        groups=0, read_again=0, seconds={"read": 1.0, "model": 2.0, "write": 0.5},
     )  # fmt: skip
     output = Path(folder) / "resume"
     (output / "commits").mkdir(parents=True)

@@ -6,6 +6,7 @@ with transformers' AttentionInterface splits queries, keys and values at the win
 are transformers' own. Which of them may be read like this is for `mrc.probes.find_packing` to find out.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -15,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import AttentionInterface, PreTrainedModel
-from transformers.masking_utils import AttentionMaskInterface
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.utils import logging as hf_logging
 
 try:
-    from torch.nn.attention.varlen import varlen_attn
+    from torch.nn.attention import varlen
 except ImportError:  # torch before 2.10
-    varlen_attn = None
+    varlen = None  # type: ignore[assignment]
 
 IMPLEMENTATION = "mrc_packed"
 """Name of the attention function, as `attn_implementation` has it."""
@@ -79,7 +81,7 @@ def set_attention(model: PreTrainedModel, implementation: str) -> bool:
     A model that does not go through the interface is left as it is.
     """
     verbosity = hf_logging.get_verbosity()
-    hf_logging.set_verbosity(hf_logging.CRITICAL)  # it warns of models outside the interface
+    hf_logging.set_verbosity(logging.CRITICAL)  # it warns of models outside the interface
     try:
         model.set_attn_implementation(implementation)
     except ValueError:  # of a model that has reasons not to be given "sdpa"
@@ -105,7 +107,7 @@ def _attend(
     Returns:
         Shape (1, num_tokens, heads, head_size), and None for the weights.
     """
-    row, attend = _row.get(), AttentionInterface()["sdpa"]
+    row, attend = _row.get(), ALL_ATTENTION_FUNCTIONS["sdpa"]
     if row is None:
         out, _ = attend(module, query, key, value, attention_mask, **options)
         return out, None
@@ -113,7 +115,7 @@ def _attend(
         raise NotImplementedError("a bias over all pairs of tokens in a row does not pack")
     if attention_mask is None and _kernel_takes(query, options):
         return _attend_on_gpu(module, query, key, value, row, options), None
-    parts = zip(*(tensor.split(row.lengths, dim=2) for tensor in (query, key, value)), strict=True)
+    parts = zip(*(torch.split(tensor, row.lengths, dim=2) for tensor in (query, key, value)), strict=True)
     masks = (None if attention_mask is None else attention_mask[..., :length, :length] for length in row.lengths)
     found = [attend(module, *part, mask, **options)[0] for part, mask in zip(parts, masks, strict=True)]
     return torch.cat(found, dim=1), None
@@ -122,7 +124,7 @@ def _attend(
 def _kernel_takes(query: Tensor, options: dict[str, Any]) -> bool:
     """Tell whether one kernel can read all windows: a GPU's, in half precision, and without dropout."""
     return (
-        varlen_attn is not None
+        varlen is not None
         and query.device.type == "cuda"
         and query.dtype in (torch.float16, torch.bfloat16)
         and not options.get("dropout")
@@ -135,8 +137,11 @@ def _attend_on_gpu(
     is_causal = options.get("is_causal")
     causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
     longest = max(row.lengths)
-    out: Tensor = varlen_attn(
-        *(tensor[0].transpose(0, 1) for tensor in (query, key, value)),
+    query, key, value = (tensor[0].transpose(0, 1) for tensor in (query, key, value))
+    out = varlen.varlen_attn(
+        query,
+        key,
+        value,
         row.splits,
         row.splits,
         longest,
@@ -145,6 +150,7 @@ def _attend_on_gpu(
         window_size=(-1, 0) if causal else (-1, -1),
         enable_gqa=query.shape[1] != key.shape[1],
     )
+    assert isinstance(out, Tensor)
     return out[None]
 
 
@@ -153,7 +159,7 @@ def _mask(*, q_length: int, kv_length: int, **options: Any) -> Tensor | None:
 
     None where attention is full or plainly causal. Without a packed row, "sdpa"'s own.
     """
-    row, mask = _row.get(), AttentionMaskInterface()["sdpa"]
+    row, mask = _row.get(), ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
     if row is not None:
         q_length = kv_length = max(row.lengths)
         options |= {"attention_mask": None}

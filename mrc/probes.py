@@ -26,7 +26,7 @@ _TOKENS = 192
 _TOLERANCE = 1e-3
 """Of differences between logits, relative to the largest."""
 
-_WORSE = 2.0
+_WORSE = 4.0
 """How many times autocast's error a model with weights of half the precision may have."""
 
 
@@ -151,7 +151,7 @@ def in_precision(
     """Return a copy of a model with weights in the precision that it is read in, or the model itself.
 
     Half the weights to load for each batch, and no casts on the way. Only bfloat16, whose range is float32's; and only
-    where this comes about as near to float32 as autocast does: code that counts positions in the precision of its
+    where this comes nearly as close to float32 as autocast does: code that counts positions in the precision of its
     weights does not.
     """
     if dtype != torch.bfloat16:

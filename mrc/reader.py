@@ -247,7 +247,7 @@ class Reader:
 
     def _find_spans(self, by: "_Pass", located: Windows, chosen: np.ndarray, look: Look | None) -> WindowSpans:
         """Return the best spans of the windows chosen, in that order."""
-        by.model.eval()
+        by.model.train(mode=False)
         batches = token_budget_batches(located.lengths[chosen], self._max_batch_tokens, self._layout)
         found = [part for batch in batches for part in self._read_parts(by, located, chosen[batch], look)]
         if not found:

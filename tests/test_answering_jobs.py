@@ -123,7 +123,7 @@ ray.init(
 for actors in sys.argv[3].split(","):
     flags = [f"--output={sys.argv[4]}-{actors}", *([f"--num_actors={actors}"] if actors else []), *sys.argv[5:]]
     planned = plan(*parse_configs(CONFIGS, "", flags))
-    print(shape_of(planned.config, [node["Resources"] for node in ray.nodes()]), flush=True)
+    print(shape_of(planned.config, [node["Resources"] for node in ray.nodes()], 9), flush=True)
     print(run(planned).answered, flush=True)
 """
 """Answers on a cluster of so many CPUs and GPUs, once with each number of actors; no number is the default."""

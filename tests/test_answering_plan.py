@@ -247,11 +247,11 @@ def test_every_setting_that_may_change_is_one(make_plan: Callable[..., Plan], ro
 
 
 def node(cpus: float, gpus: float = 0) -> dict[str, Any]:
-    return {"CPU": cpus, "memory": 1e9, "node:10.0.0.1": 1.0} | ({"GPU": gpus} if gpus else {})
+    return {"CPU": cpus, "memory": 1e12, "node:10.0.0.1": 1.0} | ({"GPU": gpus} if gpus else {})
 
 
 def shape(*nodes: dict[str, Any], **changes: Any) -> Shape:
-    return shape_of(AnswerConfig(**changes), nodes)
+    return shape_of(AnswerConfig(**changes), nodes, num_units=100)
 
 
 @pytest.fixture
@@ -262,23 +262,35 @@ def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("eight_cores")
 def test_one_cpu_carries_an_actor_and_the_tasks_around_it() -> None:
     small = Shape(num_actors=1, use_gpu=False, actor_cpus=0.25, task_cpus=0.25, most_tasks=2, threads=8)
-    assert shape(node(1)) == shape(node(2)) == small
-    assert shape(node(2), num_actors=4) == replace(small, num_actors=4, threads=2)
+    assert shape(node(1)) == shape(node(2), num_actors=1) == small
+    assert shape(node(2)) == replace(small, num_actors=2, threads=4)
 
 
 @pytest.mark.usefixtures("eight_cores")
-def test_each_node_with_cpus_gets_an_actor_with_its_threads() -> None:
+def test_each_core_gets_an_actor_of_one_thread() -> None:
     three = shape(node(8), node(8), node(0), node(8))
-    assert (three.num_actors, three.threads, three.task_cpus, three.most_tasks) == (3, 8, 1.0, None)
+    assert (three.num_actors, three.threads, three.task_cpus, three.most_tasks) == (24, 1, 1.0, None)
     assert shape(node(8), num_actors=16).threads == 1
+    # The CPUs that Ray was told of may be more than there are.
+    assert shape(node(64)).num_actors == 8
 
 
+@pytest.mark.usefixtures("eight_cores")
+def test_no_more_actors_are_started_than_fit_into_memory_or_have_a_unit() -> None:
+    assert shape({**node(8), "memory": 7 * 2**30}).num_actors == 3
+    assert shape({**node(8), "memory": 2**30}).num_actors == 1
+    assert shape_of(AnswerConfig(), [node(8)], num_units=3).num_actors == 3
+    assert shape_of(AnswerConfig(), [node(16, 4)], num_units=3).num_actors == 3
+    assert shape_of(AnswerConfig(num_actors=5), [node(8)], num_units=3).num_actors == 5
+
+
+@pytest.mark.usefixtures("eight_cores")
 def test_each_gpu_gets_an_actor_where_there_are_any() -> None:
     four = shape(node(16, 2), node(16, 2))
     assert (four.num_actors, four.use_gpu, four.threads) == (4, True, None)
     assert shape(node(16, 2), num_actors=1).num_actors == 1
     on_cpus = shape(node(16, 2), node(16), use_gpu=False)
-    assert (on_cpus.num_actors, on_cpus.use_gpu) == (2, False)
+    assert (on_cpus.num_actors, on_cpus.use_gpu) == (16, False)
 
 
 @pytest.mark.parametrize(
@@ -328,6 +340,7 @@ def record(name: str, rows: int, rejected: int = 0) -> UnitRecord:
         windows=rows,
         sums=Sums().to_dict(),
         groups=0,
+        read_again=0,
         seconds={"read": 1.0},
     )
 

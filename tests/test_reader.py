@@ -17,7 +17,7 @@ from mrc.errors import UsageError
 from mrc.examples import Example, Prediction
 from mrc.models import forward, load_model, load_tokenizer
 from mrc.reader import Logits, Reader
-from mrc.spans import SpanConfig
+from mrc.spans import SpanConfig, lead
 from mrc.windows import WindowConfig, make_windows
 from tests.tiny import FAMILIES, tokenizer_for, write_model, write_reader
 from tests.tokenizers import CORPUS
@@ -216,3 +216,75 @@ def test_batches_that_do_not_fit_into_memory_are_read_in_halves(reader: Open, mo
     most = 0
     with pytest.raises(torch.OutOfMemoryError):
         reader().answer(asked)
+
+
+# Bfloat16 and float32
+
+
+def write_many(tmp_path: pathlib.Path) -> tuple[str, list[Example]]:
+    """Write a reader whose logits are so alike that bfloat16 picks other answers, and ask it much."""
+    path = write_reader(tmp_path, "bert")
+    words = " ".join(CORPUS).split()
+    contexts = [" ".join(words[at : at + 40]) for at in range(len(words) - 40)]
+    return path, [Example(id=f"{i}-{q}", question=q, context=c) for i, c in enumerate(contexts) for q in QUESTIONS]
+
+
+def open_reader(path: str, **options: Any) -> Reader:
+    return Reader.from_pretrained(path, max_seq_length=64, doc_stride=16, **options)
+
+
+def places(predictions: list[Prediction]) -> list[tuple[int, int]]:
+    return [(prediction.start, prediction.end) for prediction in predictions]
+
+
+def test_a_reader_that_is_loaded_has_the_weights_of_its_precision(tmp_path: pathlib.Path) -> None:
+    path, asked = write_many(tmp_path)
+    half, full = (open_reader(path, precision=name) for name in ("bfloat16", "float32"))
+    assert half._first.model.dtype == torch.bfloat16
+    assert full._first.model.dtype == torch.float32
+    scores = [[prediction.score for prediction in reader.answer(asked)] for reader in (half, full)]
+    assert scores[0] == pytest.approx(scores[1], abs=0.1)
+    assert scores[0] != scores[1]
+
+
+def test_an_exact_reader_gives_float32s_answers_where_bfloat16s_are_close(tmp_path: pathlib.Path) -> None:
+    path, asked = write_many(tmp_path)
+    expected = places(open_reader(path, precision="float32").answer(asked))
+    assert places(open_reader(path, precision="bfloat16").answer(asked)) != expected
+    exact = open_reader(path, precision="bfloat16", exact_margin=0.05)
+    assert places(exact.answer(asked)) == expected
+    windows, _ = make_windows(asked, exact._tokenizer, exact.window)
+    again = exact.read(asked, windows).read_again
+    assert again.shape == (len(asked),)
+    assert again.any()
+
+
+def test_only_what_is_close_is_read_again(tmp_path: pathlib.Path) -> None:
+    path, asked = write_many(tmp_path)
+    half = open_reader(path, precision="bfloat16")
+    windows, _ = make_windows(asked, half._tokenizer, half.window)
+    leads = lead(half.read(asked, windows), half.span)
+    margin = float(np.median(leads))
+    exact = open_reader(path, precision="bfloat16", exact_margin=margin)
+    again = exact.read(asked, windows).read_again
+    assert again.tolist() == (leads < margin).tolist()
+    full = open_reader(path, precision="float32")
+    for merged, chosen in ((half.read(asked, windows), ~again), (full.read(asked, windows), again)):
+        first = merged.row_splits[:-1][chosen]
+        both = exact.read(asked, windows)
+        assert both.score[both.row_splits[:-1][chosen]].tolist() == pytest.approx(
+            merged.score[first].tolist(), abs=1e-4
+        )
+
+
+def test_a_margin_changes_nothing_in_float32(tmp_path: pathlib.Path) -> None:
+    path, asked = write_many(tmp_path)
+    plain, exact = (open_reader(path, precision="float32", exact_margin=margin) for margin in (None, 9.0))
+    assert plain.answer(asked) == exact.answer(asked)
+
+
+def test_one_best_span_is_enough_to_be_exact(tmp_path: pathlib.Path) -> None:
+    path, asked = write_many(tmp_path)
+    exact = open_reader(path, precision="bfloat16", exact_margin=0.05, n_best_size=1)
+    assert places(exact.answer(asked)) == places(open_reader(path, precision="float32").answer(asked))
+    assert all(len(prediction.n_best) == 1 for prediction in exact.answer(asked))

@@ -104,7 +104,7 @@ def test_windows_share_a_row_in_those_that_are_known_for_it(model_type: str, rea
 @pytest.mark.parametrize("model_type", sorted(PACKED))
 def test_a_window_has_the_same_logits_packed_and_alone(model_type: str, tmp_path: pathlib.Path) -> None:
     path = write_zoo_model(tmp_path, model_type)
-    tokenizer, own, packing_model = load_tokenizer(path), load_model(path).eval(), load_model(path).eval()
+    tokenizer, own, packing_model = load_tokenizer(path), load_model(path), load_model(path)
     windows, _ = make_windows(EXAMPLES, tokenizer, WindowConfig(**SETTINGS))
     packing = find_packing(packing_model, tokenizer, SETTINGS["max_seq_length"])
     # The longest window stands neither first nor last.
@@ -131,7 +131,7 @@ def test_packed_windows_teach_what_padded_ones_do(model_type: str, tmp_path: pat
         model = load_model(path, dropout=0.0).train()
         packing = find_packing(model, tokenizer, SETTINGS["max_seq_length"]) if packs else None
         inputs = Collator(model, tokenizer, model.device, packing).inputs(windows)
-        span_loss(*forward(model, inputs), positions, positions, inputs["attention_mask"]).backward()
+        span_loss(*forward(model, inputs), positions, positions, inputs["attention_mask"]).backward()  # type: ignore[no-untyped-call]
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     padded, packed = gradients
     assert padded.keys() == packed.keys()

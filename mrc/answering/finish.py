@@ -33,6 +33,8 @@ class Outcome:
     """Rejected questions by reason."""
     units: int
     windows: int
+    read_again: int
+    """Questions that float32 read again, see `--exact`."""
     groups: int | None
     """Rows of best/."""
     scorer: str
@@ -78,6 +80,7 @@ def finish(plan: Plan, ledger: Ledger) -> Outcome:
         rejects=dict(ledger.rejects.most_common()),
         units=len(names),
         windows=ledger.windows,
+        read_again=ledger.read_again,
         groups=groups,
         scorer=plan.scorer,
         metrics=ledger.sums.result() if ledger.sums.total else {},
@@ -135,6 +138,9 @@ def summary(outcome: Outcome) -> str:
     if rejected:
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in outcome.rejects.items())
         lines.append(f"rejects      {storage.join(outcome.output, 'rejects')} ({rejected:,}: {reasons})")
+    if outcome.read_again:
+        share = outcome.read_again / outcome.answered
+        lines.append(f"read again   {outcome.read_again:,} questions in float32 ({share:.1%})")
     if outcome.groups is not None:
         lines.append(f"best         {storage.join(outcome.output, 'best')} ({outcome.groups:,} groups)")
     if outcome.metrics:

@@ -4,6 +4,7 @@ An actor pool holds the model, one actor a GPU or a share of a node's threads. A
 again by Ray, a few times; what still has no record at the end is the caller's to see to.
 """
 
+import math
 import os
 import pickle
 import warnings
@@ -24,6 +25,7 @@ ROUND_UNITS = 4_096
 
 _STALL_S = 600
 _MANY_CPUS = 8
+_ACTOR_BYTES = 2 * 2**30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +43,7 @@ class Shape:
     """CPU threads of an actor's model; None on a GPU."""
 
 
-def shape_of(config: AnswerConfig, nodes: Sequence[dict[str, Any]]) -> Shape:
+def shape_of(config: AnswerConfig, nodes: Sequence[dict[str, Any]], num_units: int) -> Shape:
     """Settle how many actors run where; refuse at once what would wait for resources for ever.
 
     CPUs are bookkeeping. On a small cluster everything takes a quarter of one, so that even one CPU runs an actor and
@@ -50,6 +52,7 @@ def shape_of(config: AnswerConfig, nodes: Sequence[dict[str, Any]]) -> Shape:
     Args:
         config: What was asked for.
         nodes: Resources of each node that lives, as Ray tells them.
+        num_units: What there is to do; more actors than that are started only where they are asked for.
 
     Raises:
         UsageError: The cluster is too small; has the numbers.
@@ -57,7 +60,9 @@ def shape_of(config: AnswerConfig, nodes: Sequence[dict[str, Any]]) -> Shape:
     cpus, gpus = (sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU"))
     use_gpu = gpus > 0 if config.use_gpu is None else config.use_gpu
     with_cpus = sum(node.get("CPU", 0) > 0 for node in nodes)
-    num_actors = config.num_actors or int(gpus if use_gpu else with_cpus) or 1
+    # Two processes of one thread read more than one of two.
+    places = int(gpus) if use_gpu else sum(_actors_on(node) for node in nodes)
+    num_actors = config.num_actors or max(1, min(places, num_units))
     actor_cpus = 0.25
     is_large = cpus - num_actors * actor_cpus >= _MANY_CPUS
     task_cpus = 1.0 if is_large else 0.25
@@ -80,6 +85,12 @@ def shape_of(config: AnswerConfig, nodes: Sequence[dict[str, Any]]) -> Shape:
         most_tasks=None if is_large else 2,
         threads=None if use_gpu else max(1, cores_here() * max(1, with_cpus) // num_actors),
     )
+
+
+def _actors_on(node: dict[str, Any]) -> int:
+    """Return how many actors without a GPU a node has room for."""
+    cpus, memory = node.get("CPU", 0), node.get("memory", math.inf)
+    return int(min(math.ceil(cpus), cores_here(), max(1, memory // _ACTOR_BYTES))) if cpus else 0
 
 
 def cores_here() -> int:

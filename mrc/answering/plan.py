@@ -36,6 +36,9 @@ from mrc.sources import (
 from mrc.spans import SpanConfig
 from mrc.windows import WindowConfig
 
+_UNIT_ROWS = 2_048
+_LEAST_ROWS = 64
+_FEW_UNITS = 16
 _PEEKED_ROWS = 200
 _HASHED_BYTES = 16 * 2**20
 
@@ -157,7 +160,7 @@ def _plan_input(config: AnswerConfig, source: SourceConfig) -> tuple[Input, list
     """Return what is read, in which units, and the files that are left out."""
     bad_files: dict[str, str] = {}
     questions = None
-    unit_rows = config.unit_rows
+    unit_rows = config.unit_rows or _UNIT_ROWS
     if config.questions is not None:
         asked = QuestionSource(**{**asdict(source), "id_column": config.question_id_column})
         questions = tuple(read_questions(config.questions, asked))
@@ -167,13 +170,20 @@ def _plan_input(config: AnswerConfig, source: SourceConfig) -> tuple[Input, list
     def leave_out(url: str, error: BadFileError) -> None:
         bad_files[url] = str(error)
 
-    units = plan_units(
-        config.input or config.documents or "",
-        source,
-        unit_rows=unit_rows,
-        on_bad_file=leave_out if config.skip_bad_files else None,
-    )
-    units = select_rows(units, config.limit, None)
+    def cut(unit_rows: int) -> list[Unit]:
+        units = plan_units(
+            config.input or config.documents or "",
+            source,
+            unit_rows=unit_rows,
+            on_bad_file=leave_out if config.skip_bad_files else None,
+        )
+        return select_rows(units, config.limit, None)
+
+    units = cut(unit_rows)
+    if config.unit_rows is None and len(units) < _FEW_UNITS:
+        # Enough that all actors have something to do, and that progress shows.
+        num_rows = sum(unit.stop - unit.start for unit in units)
+        units = cut(max(min(unit_rows, _LEAST_ROWS), -(-num_rows // _FEW_UNITS)))
     if not units:
         raise UsageError(f"the input has no rows{' in files that are whole' if bad_files else ''}")
     return Input(source=source, questions=questions, keep=config.kept_columns), units, bad_files

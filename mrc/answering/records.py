@@ -35,6 +35,8 @@ class UnitRecord:
     """Sums of the scores where gold is known, see `mrc.metrics.Sums`."""
     groups: int
     """Values of the column of `--best_per`."""
+    read_again: int
+    """Questions that float32 read again, see `--exact`."""
     seconds: dict[str, float]
     """Of reading, of the model, and of writing."""
 
@@ -54,6 +56,7 @@ class Ledger:
     answered: int = 0
     windows: int = 0
     groups: int = 0
+    read_again: int = 0
     rejects: Counter[str] = field(default_factory=Counter)
     seconds: Counter[str] = field(default_factory=Counter)
     sums: Sums = field(default_factory=Sums)
@@ -79,6 +82,7 @@ class Ledger:
         self.answered += record.answered
         self.windows += record.windows
         self.groups += record.groups
+        self.read_again += record.read_again
         self.rejects.update(record.rejects)
         self.seconds.update(record.seconds)
         self.sums += Sums.from_dict(record.sums)

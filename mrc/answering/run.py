@@ -67,7 +67,7 @@ def _run(plan: Plan) -> Outcome:
             logger.info("this job is done: %s", plan.url("manifest.json"))
             return done
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    shape = shape_of(plan.config, nodes)
+    shape = shape_of(plan.config, nodes, len(plan.units))
     with lease(plan.config.output) as check_lease:
         if plan.config.overwrite:
             for name in _WRITTEN:

@@ -152,6 +152,7 @@ def load_reader(work: Work) -> "Reader":
         work.plan.config.model,
         precision=work.plan.config.precision,
         max_batch_tokens=work.plan.config.max_batch_tokens,
+        exact_margin=work.plan.config.exact_margin if work.plan.config.exact else None,
         **asdict(work.plan.window),
         **asdict(work.plan.span),
     )
@@ -178,6 +179,7 @@ def commit(work: Work, unit: Unit, texts: Texts, spans: ExampleSpans, model_s: f
         windows=texts.num_windows,
         sums=sums.to_dict(),
         groups=0 if part is None else len(part),
+        read_again=int(spans.read_again.sum()),
         seconds={"read": texts.read_s, "model": model_s},
     )
 
