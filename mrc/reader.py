@@ -5,7 +5,7 @@ Every answer that mrc gives, in validation, in bulk or in a notebook, comes out 
 
 import copy
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,11 +21,21 @@ from mrc.examples import Example, Prediction
 from mrc.models import Collator, autocast, forward, load_model, load_tokenizer
 from mrc.packing import Packing
 from mrc.probes import check_fits, find_packing, in_precision, on_cpu, padding_shows, usable_precision
-from mrc.spans import ExampleSpans, SpanConfig, WindowSpans, lead, locate, make_predictions, merge_windows
+from mrc.spans import (
+    ExampleSpans,
+    SpanConfig,
+    WindowSpans,
+    bounds_repeat,
+    lead,
+    locate,
+    make_predictions,
+    merge_windows,
+)
 from mrc.spans.best import best_spans
 from mrc.windows import WindowConfig, Windows, make_windows
 
 _SETTINGS = "reader.json"
+_WINDOWS_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -249,21 +259,68 @@ class Reader:
         """Return the best spans of the windows chosen, in that order."""
         by.model.train(mode=False)
         batches = token_budget_batches(located.lengths[chosen], self._max_batch_tokens, self._layout)
-        found = [part for batch in batches for part in self._read_parts(by, located, chosen[batch], look)]
-        if not found:
-            return WindowSpans.none(self._span_with_a_second.n_best_size)
-        return WindowSpans.concatenate(found).take(np.argsort(np.concatenate(batches)))
+        found = [WindowSpans.none(self._span_with_a_second.n_best_size)]
+        unread: list[Logits] = []
+        for batch in batches:
+            unread += self._read_parts(by, located, chosen[batch])
+            # Dozens of small operations find the spans of one window or of a hundred.
+            if sum(len(logits.windows) for logits in unread) >= _WINDOWS_AT_ONCE or batch is batches[-1]:
+                logits = self._join(unread)
+                found.append(self._best_spans(located, logits))
+                unread.clear()
+                if look is not None:
+                    look(logits)
+        spans = WindowSpans.concatenate(found)
+        return spans.take(np.argsort(np.concatenate(batches))) if batches else spans
 
-    def _read_parts(self, by: "_Pass", located: Windows, batch: np.ndarray, look: Look | None) -> list[WindowSpans]:
+    def _read_parts(self, by: "_Pass", located: Windows, batch: np.ndarray) -> list[Logits]:
         """Read a batch, in halves where it does not fit into the device's memory."""
         try:
-            return [self._read_batch(by, located, batch, look)]
+            return [self._read_batch(by, located, batch)]
         except torch.OutOfMemoryError:
             if len(batch) == 1:
                 raise
         middle = len(batch) // 2
-        halves = (batch[:middle], batch[middle:])
-        return [part for half in halves for part in self._read_parts(by, located, half, look)]
+        return [part for half in (batch[:middle], batch[middle:]) for part in self._read_parts(by, located, half)]
+
+    def _read_batch(self, by: "_Pass", located: Windows, batch: np.ndarray) -> Logits:
+        inputs = self._collator.to_device(self._collator.inputs(located.take(batch)))
+        with autocast(by.model, by.dtype):
+            start, end = forward(by.model, inputs)
+        return Logits(batch, start, end, inputs["attention_mask"])
+
+    def _join(self, parts: list[Logits]) -> Logits:
+        """Make one batch of several."""
+        longest = max(part.start.shape[1] for part in parts)
+        is_left = self._collator.padding_side == "left"
+
+        def joined(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+            missing = ((longest - tensor.shape[1], tensor) for tensor in tensors)
+            return torch.cat([torch.nn.functional.pad(t, (n, 0) if is_left else (0, n)) for n, t in missing])
+
+        return Logits(
+            np.concatenate([part.windows for part in parts]),
+            joined(part.start for part in parts),
+            joined(part.end for part in parts),
+            joined(part.attention_mask for part in parts),
+        )
+
+    def _best_spans(self, located: Windows, logits: Logits) -> WindowSpans:
+        windows = located.take(logits.windows)
+        side = self._collator.padding_side
+        bounds = pad(windows.offsets, windows.lengths, fill=-1, side=side)
+        null_index = windows.null_index + first_token(windows.lengths, side)
+        places = self._collator.to_device(
+            {"bounds": torch.from_numpy(bounds), "null_index": torch.from_numpy(null_index)}
+        )
+        return best_spans(
+            logits.start,
+            logits.end,
+            **places,
+            k=self._span_with_a_second.n_best_size,
+            max_answer_length=self.span.max_answer_length,
+            may_repeat=bounds_repeat(windows.offsets, windows.row_splits),
+        ).numpy()
 
     def _with(self, window: WindowConfig, span: SpanConfig) -> "Reader":
         """Return a reader with the same model under other settings; raises UsageError if they do not suit it."""
@@ -273,29 +330,6 @@ class Reader:
         other = copy.copy(self)
         other.window, other.span = window, span
         return other
-
-    def _read_batch(self, by: "_Pass", located: Windows, batch: np.ndarray, look: Look | None) -> WindowSpans:
-        windows = located.take(batch)
-        side = self._collator.padding_side
-        bounds = pad(windows.offsets, windows.lengths, fill=-1, side=side)
-        inputs = self._collator.inputs(windows)
-        null_index = windows.null_index + first_token(windows.lengths, side)
-        tensors = self._collator.to_device(
-            {**inputs, "bounds": torch.from_numpy(bounds), "null_index": torch.from_numpy(null_index)}
-        )
-        with autocast(by.model, by.dtype):
-            start, end = forward(by.model, {name: tensors[name] for name in inputs})
-        spans = best_spans(
-            start,
-            end,
-            tensors["bounds"],
-            tensors["null_index"],
-            k=self._span_with_a_second.n_best_size,
-            max_answer_length=self.span.max_answer_length,
-        ).numpy()
-        if look is not None:
-            look(Logits(batch, start, end, tensors["attention_mask"]))
-        return spans
 
 
 class _Pass(NamedTuple):

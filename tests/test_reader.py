@@ -99,7 +99,8 @@ def test_a_question_that_is_too_long_is_refused_by_its_id(reader: Open) -> None:
         reader().answer([long])
 
 
-def test_a_look_sees_the_logits_of_every_window_once(reader: Open) -> None:
+def test_a_look_sees_the_logits_of_every_window_once(reader: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mrc.reader._WINDOWS_AT_ONCE", 4)
     asked = [Example(id=str(n), question="Who?", context=" ".join(CORPUS[:n])) for n in range(1, 8)]
     windows, _ = make_windows(asked, tokenizer_for("gpt2"), WINDOW)
     seen: list[Logits] = []

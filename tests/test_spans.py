@@ -18,6 +18,7 @@ from mrc.spans import (
     ExampleSpans,
     SpanConfig,
     WindowSpans,
+    bounds_repeat,
     make_predictions,
     merge_windows,
     token_bounds,
@@ -47,15 +48,25 @@ class Window:
 
 
 def found_in(windows: list[Window], k: int, max_answer_length: int, dtype: torch.dtype = torch.float32) -> WindowSpans:
-    """Run `best_spans` on windows of equal length."""
-    return best_spans(
-        torch.tensor([window.start for window in windows], dtype=dtype),
-        torch.tensor([window.end for window in windows], dtype=dtype),
-        torch.tensor([window.bounds for window in windows], dtype=torch.int32),
-        torch.tensor([window.null for window in windows]),
-        k=k,
-        max_answer_length=max_answer_length,
-    ).numpy()
+    """Run `best_spans` on windows of equal length; both ways where no spans can be the same characters."""
+    bounds = np.array([window.bounds for window in windows], dtype=np.int32)
+    row_splits = np.arange(len(windows) + 1) * bounds.shape[1]
+    ways = [True] if bounds_repeat(bounds.reshape(-1, 2), row_splits) else [True, False]
+    found, *others = (
+        best_spans(
+            torch.tensor([window.start for window in windows], dtype=dtype),
+            torch.tensor([window.end for window in windows], dtype=dtype),
+            torch.from_numpy(bounds),
+            torch.tensor([window.null for window in windows]),
+            k=k,
+            max_answer_length=max_answer_length,
+            may_repeat=may_repeat,
+        ).numpy()
+        for may_repeat in ways
+    )
+    for other in others:
+        assert all(np.array_equal(getattr(other, name), getattr(found, name)) for name in vars(found))
+    return found
 
 
 def brute_force(windows: list[Window], max_answer_length: int) -> list[tuple[float, int, int]]:

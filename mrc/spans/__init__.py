@@ -12,7 +12,7 @@ device, nor the make-up of batches, nor the order of windows can change an answe
 best.py imports torch, and is named by who has a model; the rest is for processes that do without it.
 """
 
-from mrc.spans.bounds import locate, token_bounds
+from mrc.spans.bounds import bounds_repeat, locate, token_bounds
 from mrc.spans.compatible import compatible_predictions
 from mrc.spans.merge import ExampleSpans, SpanConfig, WindowSpans, lead, make_predictions, merge_windows
 
@@ -20,6 +20,7 @@ __all__ = [
     "ExampleSpans",
     "SpanConfig",
     "WindowSpans",
+    "bounds_repeat",
     "compatible_predictions",
     "lead",
     "locate",

@@ -1,8 +1,9 @@
 """Logits -> the k best distinct spans of every window, found on the device that holds the logits.
 
-All legal spans are scored: a band of (seq_len, max_answer_length) starts and lengths a window, not the cross product
-of two top lists, which can lose the best legal span to question and padding tokens. The band costs 4 bytes a cell,
-46 kB a window of 384 tokens and 30 tokens an answer; k spans and a null score leave the device.
+All legal spans compete, a band of (seq_len, max_answer_length) starts and lengths a window, not the cross product of
+two top lists, which can lose the best legal span to question and padding tokens. Of the band only what can win is made:
+a start's best span takes the highest of the next end logits, and the k best spans begin at the k starts whose best are
+highest. k spans and a null score leave the device.
 
 `torch.topk` promises no order of ties. So a cell's score and its place are packed into one integer that is unique, and
 the top k of those are the same on every device.
@@ -43,7 +44,14 @@ class BestSpans(NamedTuple):
 
 
 def best_spans(
-    start_logits: Tensor, end_logits: Tensor, bounds: Tensor, null_index: Tensor, *, k: int, max_answer_length: int
+    start_logits: Tensor,
+    end_logits: Tensor,
+    bounds: Tensor,
+    null_index: Tensor,
+    *,
+    k: int,
+    max_answer_length: int,
+    may_repeat: bool = True,
 ) -> BestSpans:
     """Return the exact k best legal spans of every window, no two of the same characters.
 
@@ -61,11 +69,21 @@ def best_spans(
         null_index: Shape (batch,): position of the null token in the padded row.
         k: Spans to keep of each window.
         max_answer_length: Most tokens of a span.
+        may_repeat: False where no two spans of a window can be the same characters, see `bounds_repeat`; saves time.
     """
     legal = bounds[..., 0] >= 0
     width = min(max_answer_length, start_logits.shape[1])
-    band = _band(_usable(start_logits, legal), _usable(end_logits, legal), width)
-    score, first_token, extra_tokens = _top_cells(_drop_copies(band, bounds), k)
+    start, end = _usable(start_logits, legal), _usable(end_logits, legal)
+    # Shape (batch, seq_len, width): the end logits from each token on.
+    ends = torch.nn.functional.pad(end, (0, width - 1), value=-torch.inf).unfold(1, width, 1)
+    if may_repeat:
+        band = _drop_copies(start[:, :, None] + ends, bounds)
+        token = _top_starts(band.amax(dim=2), k)
+        spans = band.gather(1, token[:, :, None].expand(-1, -1, width))
+    else:
+        token = _top_starts(start + _sliding_maximum(end, width), k)
+        spans = start.gather(1, token)[:, :, None] + ends.gather(1, token[:, :, None].expand(-1, -1, width))
+    score, first_token, extra_tokens = _top_spans(spans, token, k)
     # Places that hold no span may point past the last token.
     last_token = (first_token + extra_tokens).clamp(max=start_logits.shape[1] - 1)
     found = score > -torch.inf
@@ -84,11 +102,14 @@ def _usable(logits: Tensor, legal: Tensor) -> Tensor:
     return torch.where(legal & (logits > -torch.inf), logits.clamp(-_LARGEST, _LARGEST), -torch.inf)
 
 
-def _band(start: Tensor, end: Tensor, width: int) -> Tensor:
-    """Return shape (batch, seq_len, width): scores of the spans from token i to token i + w; -inf is no legal span."""
-    padded = torch.nn.functional.pad(end, (0, width - 1), value=-torch.inf)
-    # Adding 0 turns -0.0 into 0.0, which the packing of scores would tell apart.
-    return start[:, :, None] + padded.unfold(1, width, 1) + 0.0
+def _sliding_maximum(values: Tensor, width: int) -> Tensor:
+    """Return shape (batch, seq_len): the highest of each value and the `width` - 1 after it, in log2(width) steps."""
+    covered = 1
+    while covered < width:
+        step = min(covered, width - covered)
+        values = torch.maximum(values, torch.nn.functional.pad(values[:, step:], (0, step), value=-torch.inf))
+        covered += step
+    return values
 
 
 def _drop_copies(band: Tensor, bounds: Tensor) -> Tensor:
@@ -122,22 +143,39 @@ def _shared(values: Tensor) -> Tensor:
     return torch.zeros_like(values, dtype=torch.bool).scatter(1, order, pad(same, (1, 0)) | pad(same, (0, 1)))
 
 
-def _top_cells(band: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the k best cells of a band: score, first token, tokens after the first; shape (batch, k) each.
+def _top_starts(best: Tensor, k: int) -> Tensor:
+    """Return the k first tokens whose best spans are highest, shape (batch, at most k); of equal ones the earlier.
 
-    They lie in the k first tokens that have the best cells: each first token ahead of another has a cell ahead of all
-    of the other's. So the full sort key is made for k * width cells only.
+    The k best spans begin there: each first token ahead of another has a span ahead of all of the other's.
+
+    Args:
+        best: Shape (batch, seq_len): the score of the best span from each token.
+        k: Tokens to return; all where there are fewer.
     """
-    _, seq_len, width = band.shape
-    tokens = torch.arange(seq_len, device=band.device).expand(band.shape[:2])
-    token = _top_places(band.amax(dim=2), tokens, k)
-    rows = band.gather(1, token[:, :, None].expand(-1, -1, width)).flatten(1)
-    cells = (token[:, :, None] * width + torch.arange(width, device=band.device)).flatten(1)
-    cell = _top_places(rows, cells, k)
-    fill = (0, k - cell.shape[1])
-    score = torch.nn.functional.pad(band.flatten(1).gather(1, cell), fill, value=-torch.inf)
-    cell = torch.nn.functional.pad(cell, fill)
-    return score, cell // width, cell % width
+    tokens = torch.arange(best.shape[1], device=best.device).expand(best.shape)
+    # Adding 0 turns -0.0 into 0.0, which the packing of scores would tell apart.
+    return _top_places(best + 0.0, tokens, k)
+
+
+def _top_spans(spans: Tensor, token: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the k best spans: score, first token, tokens after the first; shape (batch, k) each.
+
+    Args:
+        spans: Shape (batch, num_starts, width): scores of the spans from some tokens on.
+        token: Shape (batch, num_starts): those tokens.
+        k: Spans to return; where there are fewer, the rest have a score of -inf.
+    """
+    width = spans.shape[2]
+    # Spans are numbered by first token and length. A row's are sorted by number to be looked up by it.
+    order = token.argsort(dim=1)
+    token = token.gather(1, order)
+    scores = spans.gather(1, order[:, :, None].expand(-1, -1, width)).flatten(1) + 0.0
+    number = (token[:, :, None] * width + torch.arange(width, device=spans.device)).flatten(1)
+    place = _top_places(scores, torch.arange(scores.shape[1], device=spans.device).expand(scores.shape), k)
+    fill = (0, k - place.shape[1])
+    score = torch.nn.functional.pad(scores.gather(1, place), fill, value=-torch.inf)
+    chosen = torch.nn.functional.pad(number.gather(1, place), fill)
+    return score, chosen // width, chosen % width
 
 
 def _top_places(scores: Tensor, places: Tensor, k: int) -> Tensor:

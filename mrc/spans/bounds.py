@@ -60,6 +60,19 @@ def token_bounds(
     return np.where(legal[:, None], bounds, -1).astype(np.int32)
 
 
+def bounds_repeat(bounds: npt.NDArray[np.integer], row_splits: npt.NDArray[np.integer]) -> bool:
+    """Tell whether spans of different tokens could be the same characters: nearly never, and costly to rule out later.
+
+    Args:
+        bounds: Shape (num_tokens, 2): `token_bounds`.
+        row_splits: Shape (num_windows + 1,): where windows begin and end, in tokens.
+    """
+    legal = np.flatnonzero(bounds[:, 0] >= 0)
+    window = np.searchsorted(row_splits, legal, side="right")
+    rises = (np.diff(bounds[legal], axis=0) > 0).all(axis=1)
+    return not bool((rises | (np.diff(window) > 0)).all())
+
+
 def _nearest_text(
     text: str, context_start: npt.NDArray[np.int64]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -88,11 +101,11 @@ def _nearest_text(
 
 def _follows(codes: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
     """Tell which code points belong to the character before them: marks, and the vowels and finals of Hangul."""
-    distinct, of = np.unique(codes, return_inverse=True)
-    follows = [
-        0x1160 <= code <= 0x11FF or unicodedata.category(chr(code)).startswith("M") for code in distinct.tolist()
-    ]
-    return np.array(follows, dtype=bool)[of]
+    counts = np.bincount(codes)
+    follows = np.zeros(len(counts), dtype=bool)
+    for code in np.flatnonzero(counts).tolist():
+        follows[code] = 0x1160 <= code <= 0x11FF or unicodedata.category(chr(code)).startswith("M")
+    return follows[codes]
 
 
 def locate(windows: Windows, contexts: Sequence[str]) -> Windows:
