@@ -1,0 +1,236 @@
+"""How fast questions are answered, from Parquet to Parquet: run_qa's recipe, Ray Data by hand, and mrc, interleaved.
+
+    python -m benchmarks.speed --model READER --data path/to/xquad.en.json --questions 200 --rounds 3
+
+Each competitor is a process of its own that answers the same file again and again, taking turns with the others, so
+that what else the machine does falls on all of them; the first pass of each warms up and does not count. Figures are
+medians of whole passes. Start-up, until a model is loaded and the first questions are read, stands apart. `bare loop`
+runs mrc's forward passes on ready-made batches, in as many processes of as many threads, and nothing else.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks.measuring import PeakMemory, table
+
+Pass = Callable[[], dict[str, float]]
+"""Answers everything once; returns seconds: `start`, `answer`, and of stages."""
+
+_UNIT_ROWS = 32
+_VARIANTS: dict[str, dict[str, Any]] = {
+    "mrc float32": {"precision": "float32"},
+    "mrc": {},
+    "mrc --exact": {"exact": True},
+}
+_CORES = len(os.sched_getaffinity(0))
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="folder of a reader")
+    parser.add_argument("--data", required=True, type=Path, help="SQuAD-style JSON file")
+    parser.add_argument("--questions", type=int, default=200, help="evenly spread over the file; 0 for all")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="mrc-benchmark-") as folder:
+        file = f"{folder}/questions.parquet"
+        number = write_questions(arguments.data, file, arguments.questions)
+        print(f"{arguments.data.name}: {number} questions; {_CORES} cores; medians of {arguments.rounds} passes\n")
+        print(measure(arguments.model, file, folder, number, arguments.rounds))
+
+
+def write_questions(data: Path, file: str, most: int) -> int:
+    """Write questions of a SQuAD file as Parquet, and return how many."""
+    articles = json.loads(data.read_text(encoding="utf-8"))["data"]
+    rows = [
+        {"id": question["id"], "question": question["question"], "context": paragraph["context"]}
+        for article in articles
+        for paragraph in article["paragraphs"]
+        for question in paragraph["qas"]
+    ]
+    rows = rows[:: max(1, len(rows) // most) if most else 1]
+    pq.write_table(pa.Table.from_pylist(rows), file)
+    return len(rows)
+
+
+def measure(model: str, file: str, folder: str, number: int, rounds: int) -> str:
+    """Run all competitors in turns and return the table."""
+    makers: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
+        "run_qa": (run_qa, {}),
+        "Ray Data by hand": (by_hand, {}),
+        **{name: (mrc, flags) for name, flags in _VARIANTS.items()},
+        **{f"bare loop of {name}": (bare, flags) for name, flags in list(_VARIANTS.items())[:2]},
+    }
+    pipes, processes = {}, []
+    spawn = multiprocessing.get_context("spawn")
+    for name, (maker, flags) in makers.items():
+        pipes[name], theirs = spawn.Pipe()
+        own = f"{folder}/{name.replace(' ', '-')}"
+        processes.append(spawn.Process(target=_serve, args=(theirs, maker, model, file, own, flags)))
+        processes[-1].start()
+        pipes[name].recv()  # one start after the other
+    passes: dict[str, list[dict[str, float]]] = defaultdict(list)
+    answers: dict[str, Mapping[str, str]] = {}
+    for round_number in range(1 + rounds):
+        for name, pipe in pipes.items():
+            pipe.send("go")
+            seconds, answers[name] = pipe.recv()
+            print(f"  {name}: { ({key: round(value, 2) for key, value in seconds.items()}) }", flush=True)
+            if round_number:
+                passes[name].append(seconds)
+    for pipe in pipes.values():
+        pipe.send("stop")
+    for process in processes:
+        process.join()
+    return "\n" + table([_row(name, number, passes, answers) for name in makers])
+
+
+def _row(
+    name: str, number: int, passes: Mapping[str, list[dict[str, float]]], answers: Mapping[str, Mapping[str, str]]
+) -> dict[str, Any]:
+    def median(competitor: str, key: str) -> float:
+        return statistics.median(seconds.get(key, 0.0) for seconds in passes[competitor])
+
+    per_s = {competitor: number / median(competitor, "answer") for competitor in passes}
+    row = {"": name, "questions/s": per_s[name], "ratio to run_qa": round(per_s[name] / per_s["run_qa"], 2)}
+    row |= {f"{stage}, s": median(name, stage) for stage in ("start", "read", "model", "decode", "write")}
+    row["peak, MiB"] = round(median(name, "peak") / 2**20)
+    if answers[name]:
+        same = sum(answers["run_qa"][key] == text for key, text in answers[name].items())
+        row["answers of run_qa"] = f"{same} of {number}"
+    return row
+
+
+def _serve(pipe: Any, maker: Callable[..., Any], model: str, file: str, folder: str, flags: dict[str, Any]) -> None:
+    """Be one competitor: a pass for every message but the last."""
+    Path(folder).mkdir()
+    once, read = maker(model, file, folder, **flags)
+    pipe.send("ready")
+    while pipe.recv() == "go":
+        with PeakMemory({"ray::": "workers"}) as memory:
+            seconds = once()
+        pipe.send(({**seconds, "peak": sum(memory.peaks.values())}, read()))
+
+
+def _answers(path: str) -> dict[str, str]:
+    found = pq.read_table(path, columns=["id", "answer"])
+    return dict(zip(found["id"].to_pylist(), found["answer"].to_pylist(), strict=True))
+
+
+# Competitors
+
+
+def run_qa(model: str, file: str, folder: str) -> tuple[Pass, Callable[[], dict[str, str]]]:
+    """Run_qa's recipe, with all cores, its model loaded once."""
+    from benchmarks.run_qa import RunQA
+
+    recipe, out = RunQA(model, _CORES), f"{folder}/answers.parquet"
+
+    def once() -> dict[str, float]:
+        stages = recipe.predict_parquet(file, out)
+        return {
+            "start": recipe.start_s,
+            "answer": sum(stages.values()),
+            "read": stages["read"] + stages["windows"],
+            "model": stages["forward"],
+            "decode": stages["decode"],
+            "write": stages["write"],
+        }
+
+    return once, lambda: _answers(out)
+
+
+def by_hand(model: str, file: str, folder: str) -> tuple[Pass, Callable[[], dict[str, str]]]:
+    """Ray Data by hand, with all cores."""
+    from benchmarks.plain_ray import answer
+    from mrc.launch import start_ray
+
+    start_ray()
+    out = f"{folder}/answers"
+    return lambda: answer(model, file, out, _CORES), lambda: _answers(out)
+
+
+def mrc(model: str, file: str, folder: str, **flags: Any) -> tuple[Pass, Callable[[], dict[str, str]]]:
+    """jobs/answer.py, without the start of Python and Ray."""
+    from mrc import answering
+    from mrc.answering.records import RECORDS
+    from mrc.launch import start_ray
+    from mrc.sources import SourceConfig
+
+    start_ray()
+    out = f"{folder}/answers"
+
+    def once() -> dict[str, float]:
+        config = answering.AnswerConfig(
+            model=model, input=file, output=out, overwrite=True, unit_rows=_UNIT_ROWS, num_actors=_CORES, **flags
+        )
+        began = time.time()
+        outcome = answering.run(answering.plan(config, SourceConfig()))
+        ended = time.time()
+        # Answering begins when the first unit reaches a model that is loaded.
+        records = [(path.stat().st_mtime, json.loads(path.read_text())) for path in Path(out, RECORDS).iterdir()]
+        model_began = min(at - record["seconds"]["model"] - record["seconds"]["write"] for at, record in records)
+        return {"start": model_began - began, "answer": ended - model_began, **outcome.seconds}
+
+    return once, lambda: _answers(f"{out}/predictions")
+
+
+def bare(model: str, file: str, folder: str, **flags: Any) -> tuple[Pass, Callable[[], dict[str, str]]]:
+    """The forward passes alone: a process a core, each with every so-manieth unit's batches ready-made."""
+    spawn = multiprocessing.get_context("spawn")
+    pipes = []
+    for rank in range(_CORES):
+        ours, theirs = spawn.Pipe()
+        spawn.Process(target=_bare_worker, args=(theirs, model, file, rank, flags), daemon=True).start()
+        pipes.append(ours)
+
+    def once() -> dict[str, float]:
+        for pipe in pipes:
+            pipe.send("go")
+        seconds = [pipe.recv() for pipe in pipes]
+        return {"start": 0.0, "answer": max(seconds), "model": sum(seconds)}
+
+    return once, dict
+
+
+def _bare_worker(pipe: Any, model: str, file: str, rank: int, flags: dict[str, Any]) -> None:
+    import torch
+
+    from mrc.batching import token_budget_batches
+    from mrc.examples import Example
+    from mrc.models import autocast, forward
+    from mrc.reader import Reader
+    from mrc.windows import make_windows
+
+    torch.set_num_threads(1)
+    reader = Reader.from_pretrained(model, **flags)
+    rows = pq.read_table(file).to_pylist()
+    batches: list[dict[str, torch.Tensor]] = []
+    for at in range(rank * _UNIT_ROWS, len(rows), _CORES * _UNIT_ROWS):
+        examples = [Example(**row) for row in rows[at : at + _UNIT_ROWS]]
+        windows, _ = make_windows(examples, reader._tokenizer, reader.window)
+        cuts = token_budget_batches(windows.lengths, reader._max_batch_tokens, reader._layout)
+        batches.extend(reader._collator.inputs(windows.take(cut)) for cut in cuts)
+    while pipe.recv() == "go":
+        began = time.perf_counter()
+        with torch.inference_mode(), autocast(reader._first.model, reader._first.dtype):
+            for inputs in batches:
+                forward(reader._first.model, inputs)
+        pipe.send(time.perf_counter() - began)
+
+
+if __name__ == "__main__":
+    main()
