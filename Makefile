@@ -30,7 +30,7 @@ demo: install
 	$(RUN) jobs/demo.py
 
 test: install
-	$(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
+	$(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 check: install
 	$(RUN) -m ruff check .

@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -32,11 +33,19 @@ os.environ |= {
     "RAY_ADDRESS": "local",
     # Else workers get a CPU only when nothing else on the machine wants it.
     "RAY_worker_niceness": "0",
+    # Else the threads of a model spin while they wait for each other, on cores that other processes want.
+    "OMP_WAIT_POLICY": "PASSIVE",
     # Workers import the package and the tests from the checkout, wherever pytest was started.
     "PYTHONPATH": str(pathlib.Path(__file__).resolve().parents[1]),
 }
 
 REAL_DATA = pathlib.Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with the most slow tests first, so that side by side no long one is left to the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,7 @@
 """Faults on order: a store and a model that fail, hang or die where a test says so, in processes that it starts.
 
 The store is `faulty:///any/local/folder`: files of a local disk behind a file system that is none for mrc, which thus
-treats it as an object store. Processes find it, and the model's faults, without a line of mrc knowing: both are plugins
+treats it as an object store. Processes find it, and torch's faults, without a line of mrc knowing: both are plugins
 (fsspec's `fsspec.specs`, torch's `torch.backends`) of a package that `Faults` writes into a folder on PYTHONPATH.
 """
 
@@ -33,7 +33,7 @@ class Rule:
 
     point: str
     """Where: "read", "list", "write", "remove" before that is done, "wrote" and "removed" after it; "model" before a
-    batch is read."""
+    batch is read; "save" before torch saves a file to a local disk."""
     match: str
     """A regular expression that is found in the path; for "model" the number of a token in the batch."""
     action: str
@@ -49,6 +49,11 @@ class Rule:
     """How many calls it befalls."""
 
 
+def hold_checkpoint(number: int) -> Rule:
+    """Hold the training worker that writes the n-th checkpoint since the rules were set."""
+    return Rule(point="save", match=r"/trainer\.pt$", action="hold", skip=number - 1)
+
+
 class Faults:
     """What a test holds: it sets the rules for all processes that have `environment`."""
 
@@ -59,7 +64,7 @@ class Faults:
         (package / "METADATA").write_text("Metadata-Version: 2.1\nName: mrc-test-faults\nVersion: 0\n")
         (package / "entry_points.txt").write_text(
             f"[fsspec.specs]\n{PROTOCOL}=tests.faults:FaultyFileSystem\n"
-            "[torch.backends]\nmrc_test_faults=tests.faults:befall_models\n"
+            "[torch.backends]\nmrc_test_faults=tests.faults:befall_torch\n"
         )
         self.environment = {_VARIABLE: str(folder), "PYTHONPATH": f"{package.parent}{os.pathsep}{ROOT}"}
         self.set()
@@ -203,8 +208,8 @@ class FaultyFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
         strike(point, lambda pattern: re.search(pattern, path) is not None)
 
 
-def befall_models() -> None:
-    """Let the model's faults happen where a batch is read; torch calls it at the end of its import."""
+def befall_torch() -> None:
+    """Let faults happen where a model reads a batch and where a file is saved; torch calls it as its import ends."""
     import torch
 
     embed = torch.nn.functional.embedding
@@ -214,6 +219,13 @@ def befall_models() -> None:
         return embed(input, *args, **options)
 
     torch.nn.functional.embedding = embedding
+    write = torch.save
+
+    def save(value: Any, file: Any, **options: Any) -> None:
+        strike("save", lambda pattern: re.search(pattern, str(file)) is not None)
+        write(value, file, **options)
+
+    torch.save = save
 
 
 def url(path: pathlib.Path) -> str:

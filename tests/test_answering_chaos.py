@@ -57,10 +57,10 @@ class Place(NamedTuple):
         self.faults.driver_is(job.process.pid)
         return job
 
-    def held(self, job: Job) -> int:
-        """Wait until the first rule holds a process of a job, and return its id."""
-        job.wait_for(lambda: bool(self.faults.held()), "a process that is held")
-        return self.faults.held()[0]
+    def held(self, job: Job, rule: int = 0) -> int:
+        """Wait until a rule holds a process of a job, and return its id."""
+        job.wait_for(lambda: bool(self.faults.held(rule)), "a process that is held")
+        return self.faults.held(rule)[0]
 
     def wait_for_quiet(self) -> None:
         """Wait until what a dead driver left running on the cluster has ended: it may go on to write for a moment."""
@@ -119,23 +119,15 @@ def error_of(job: Job) -> str:
     return lines[0]
 
 
-def test_killed_actor(place: Place, run: Run) -> None:
-    """The process that holds the model is killed while it reads a unit."""
-    place.faults.set(HOLD_MODEL)
+def test_killed_actor_and_lost_node(place: Place, run: Run) -> None:
+    """The process that holds the model is killed while it reads a unit, and then the node of the one that follows it,
+    with all that is in the node's memory."""
+    place.faults.set(HOLD_MODEL, HOLD_MODEL)  # the second call is the first one that comes to the second rule
     job = place.answer(run)
-    pid = place.held(job)
-    assert "MapWorker(MapBatches(FindSpans))" in descendants(os.getpid())[pid]
-    os.kill(pid, signal.SIGKILL)
-    assert job.wait() == 0, job.stderr
-    assert place.faults.calls() > 1, "its unit was read again"
-    assert_exact(run, place.undisturbed, place.ids)
-
-
-def test_lost_node(place: Place, run: Run) -> None:
-    """A node is killed with all that is in its memory, while an actor on it reads a unit."""
-    place.faults.set(HOLD_MODEL)
-    job = place.answer(run)
-    raylet = psutil.Process(place.held(job)).ppid()
+    actor = place.held(job, 0)
+    assert "MapWorker(MapBatches(FindSpans))" in descendants(os.getpid())[actor]
+    os.kill(actor, signal.SIGKILL)
+    raylet = psutil.Process(place.held(job, 1)).ppid()
     [node] = [
         node
         for node in place.cluster.worker_nodes
@@ -144,21 +136,46 @@ def test_lost_node(place: Place, run: Run) -> None:
     place.cluster.remove_node(node, allow_graceful=False)
     assert job.wait() == 0, job.stderr
     place.cluster.add_node(num_cpus=2)
-    assert place.faults.calls() > 1
+    assert place.faults.calls() > 2, "its unit was read twice again"
     assert_exact(run, place.undisturbed, place.ids)
 
 
-def test_killed_driver_at_each_stage_of_a_unit(place: Place, run: Run) -> None:
-    """Before a unit's predictions are written, between those and its record, and after the record."""
+def test_killed_and_terminated_driver(place: Place, run: Run) -> None:
+    """A driver is killed before a unit's predictions are written, between those and its record, and after the record,
+    where a second driver was refused while it lived; one is asked to stop; the last one has only the rest to do."""
     done: dict[str, int] = {}
-    for point, match in (("write", "/predictions/"), ("wrote", "/predictions/"), ("wrote", "/commits/")):
-        place.faults.set(Rule(point=point, match=match, action="kill_driver", skip=2))
+    for point in ("write", "wrote"):
+        place.faults.set(Rule(point=point, match="/predictions/", action="kill_driver", skip=2))
         job = place.answer(run)
         assert job.wait() == -signal.SIGKILL, job.stderr
         place.wait_for_quiet()
         assert_continued(job, run, done)
         done = run.committed
-        assert len(done) < UNITS
+
+    place.faults.set(Rule(point="wrote", match="/commits/", action="hold", skip=1, times=1_000))
+    job = place.answer(run)
+    place.held(job)
+    second = place.answer(run)
+    assert second.wait() == 2
+    assert re.match(rf"error: process {job.process.pid} on .* is writing to ", error_of(second))
+    job.process.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+    place.wait_for_quiet()
+    assert_continued(job, run, done)
+    done = run.committed
+
+    place.faults.set(Rule(point="write", match="/commits/", action="hold", skip=1, times=1_000))
+    job = place.answer(run)
+    place.held(job)
+    job.process.send_signal(signal.SIGTERM)
+    assert job.wait() == 1
+    assert re.fullmatch("error: .*the same command continues.*", error_of(job))
+    assert not run.is_done
+    place.wait_for_quiet()
+    assert_continued(job, run, done)
+    done = run.committed
+    assert 4 <= len(done) < UNITS
+
     place.faults.set()
     job = place.answer(run)
     assert job.wait() == 0, job.stderr
@@ -225,36 +242,4 @@ def test_store_that_stays_down(place: Place, run: Run) -> None:
     again = place.answer(run, unit_rows=FILE_ROWS)
     assert again.wait() == 0, again.stderr
     assert_continued(again, run, done, units=FILES)
-    assert_exact(run, place.undisturbed, place.ids)
-
-
-def test_one_driver_at_a_time(place: Place, run: Run) -> None:
-    """A second driver is refused while the first one lives, and goes on at once when that was killed or terminated."""
-    hold_records = Rule(point="write", match="/commits/", action="hold", skip=2, times=1_000)
-    place.faults.set(hold_records)
-    first = place.answer(run)
-    place.held(first)
-    second = place.answer(run)
-    assert second.wait() == 2
-    assert re.match(rf"error: process {first.process.pid} on .* is writing to ", error_of(second))
-    first.process.send_signal(signal.SIGKILL)
-    assert first.wait() == -signal.SIGKILL
-    place.wait_for_quiet()
-    done = run.committed
-
-    place.faults.set(hold_records)
-    third = place.answer(run)
-    place.held(third)
-    third.process.send_signal(signal.SIGTERM)
-    assert third.wait() == 1
-    assert re.fullmatch("error: .*the same command continues.*", error_of(third))
-    assert_continued(third, run, done)
-    assert not run.is_done
-    place.wait_for_quiet()
-    done = run.committed
-
-    place.faults.set()
-    fourth = place.answer(run)
-    assert fourth.wait() == 0, fourth.stderr
-    assert_continued(fourth, run, done)
     assert_exact(run, place.undisturbed, place.ids)

@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 from packaging.requirements import Requirement
@@ -42,6 +42,8 @@ PURE = (
     "sample",
     "pipeline",
 )
+TORCHLESS = ("training.prepare", "training.progress", "answering.stages", "evaluation.exchange")
+"""What the tasks and actors of a job unpickle where they hold no model."""
 MODULES = sorted(path.relative_to(ROOT) for path in (ROOT / "mrc").rglob("*.py"))
 JOBS = sorted((ROOT / "jobs").glob("*.py"))
 
@@ -104,16 +106,23 @@ def test_nothing_imports_jobs(job: pathlib.Path) -> None:
     assert not importers
 
 
-def test_pure_modules_load_neither_ray_nor_torch() -> None:
-    """Each in a fresh interpreter; all run at once."""
-    names = ["mrc", *(f"mrc.{part}" for part in PURE)]
-    code = "import importlib, sys; importlib.import_module(sys.argv[1]); print(*({'ray', 'torch'} & set(sys.modules)))"
+def assert_not_loaded(heavy: set[str], modules: Iterable[str]) -> None:
+    """Import each module in a fresh interpreter, all at once, and see that none loads what is heavy."""
+    code = "import importlib, sys; importlib.import_module(sys.argv[1]); print(*({*sys.argv[2:]} & set(sys.modules)))"
     started = {
-        name: subprocess.Popen([sys.executable, "-c", code, name], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-        for name in names
+        name: subprocess.Popen([sys.executable, "-c", code, name, *heavy], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+        for name in modules
     }
     loaded = {name: (process.communicate()[0].strip(), process.returncode) for name, process in started.items()}
-    assert loaded == dict.fromkeys(names, ("", 0))
+    assert loaded == dict.fromkeys(started, ("", 0))
+
+
+def test_pure_modules_load_neither_ray_nor_torch() -> None:
+    assert_not_loaded({"ray", "torch"}, ["mrc", *(f"mrc.{part}" for part in PURE)])
+
+
+def test_tasks_without_a_model_do_not_load_torch() -> None:
+    assert_not_loaded({"torch"}, [f"mrc.{part}" for part in TORCHLESS])
 
 
 @pytest.mark.parametrize("part", ["spans", "models", "probes", "reader"])

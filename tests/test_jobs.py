@@ -18,6 +18,7 @@ import pytest
 from mrc import launch
 from mrc.errors import UsageError
 from mrc.launch import parse_configs, run_job
+from tests.faults import Faults, hold_checkpoint
 from tests.job_runs import RunMain, assert_is_one_error, free_ports, head_node
 from tests.processes import ROOT, Jobs, wait_until
 from tests.tiny import write_model
@@ -314,24 +315,26 @@ class TestWithRay:
 def test_ray_job_submit(model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path) -> None:
     """Submitted jobs show progress and end with their exit code; a stopped one leaves a checkpoint to go on from."""
     ray_command = str(pathlib.Path(sys.executable).with_name("ray"))
-    output = tmp_path / "out"
-    train = [sys.executable, "jobs/train.py", *small_run(model, output, train_data=questions, max_steps=600)]
+    output, faults = tmp_path / "out", Faults(tmp_path / "faults")
+    jobs.environment |= faults.environment
+    train = [sys.executable, "jobs/train.py", *small_run(model, output, train_data=questions, max_steps=40)]
+    faults.set(hold_checkpoint(3))
     with head_node(jobs) as url:
         # Not --address, which RAY_ADDRESS would overrule.
         submit = [ray_command, "job", "submit", "--working-dir", "."]
         failing = jobs.start([*submit, "--", *train, "--lerning_rate=1e-5"], RAY_ADDRESS=url)
-        first = [*submit, "--submission-id=first", "--", *train, "--save_steps=1"]  # slow enough to be stopped
+        first = [*submit, "--submission-id=first", "--", *train, "--save_steps=1"]
         stopped = jobs.start(first, RAY_ADDRESS=url)
         assert failing.wait() != 0
         assert "error: --lerning_rate is no flag" in failing.stdout
-        metrics = output / "logs" / "metrics.jsonl"
-        stopped.wait_for(
-            lambda: metrics.exists() and metrics.read_text().count("\n") >= 3, "some steps of the first job"
-        )
-        assert jobs.start([ray_command, "job", "stop", "first"], RAY_ADDRESS=url).wait() == 0
+        stopped.wait_for(lambda: bool(faults.held()), "the third checkpoint of the first job")
+        stop = jobs.start([ray_command, "job", "stop", "first"], RAY_ADDRESS=url)
+        stopped.wait_for(lambda: "asked to stop" in stopped.stdout, "the first job's answer")
+        faults.set()
+        assert stop.wait() == 0
         stopped.wait()  # with 0: Ray tells a stopped job from a failed one
         assert "was stopped" in stopped.stdout
-        assert re.search(r"step \d+/600 .* questions/s", stopped.stdout)
+        assert re.search(r"step \d+/40 .* questions/s", stopped.stdout)
         said = re.search(r"error: stopped after step ([\d,]+) with a checkpoint; the same command", stopped.stdout)
         assert said, stopped.stdout
         step = int(said[1].replace(",", ""))

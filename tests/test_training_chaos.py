@@ -1,4 +1,7 @@
-"""Training that is killed: whatever dies, the same command goes on and ends with the weights of an undisturbed run."""
+"""Training that is killed: whatever dies, the same command goes on and ends with the weights of an undisturbed run.
+
+`tests.faults` holds the worker where it writes a certain checkpoint, so that each blow falls at a known step.
+"""
 
 import contextlib
 import json
@@ -15,12 +18,13 @@ from torch.testing import assert_close
 from mrc import storage
 from mrc.training import checkpoints
 from mrc.training.checkpoints import TrainState
+from tests.faults import Faults, hold_checkpoint
 from tests.processes import Job, Jobs, descendants, is_alive, running_jobs, wait_until
 from tests.tiny import write_model
 
-STEPS = 160
+STEPS = 72
 SAVE_STEPS = 3
-VALIDATION_STEPS = 80
+VALIDATION_STEPS = 36
 # A run takes some 20 s, several times that where other work keeps the machine busy.
 pytestmark = pytest.mark.timeout(1800)
 
@@ -29,13 +33,12 @@ class Run:
     """The output folder of one run, and the command for it."""
 
     def __init__(self, model: str, output: pathlib.Path) -> None:
-        self.output = output
-        self._model = model
+        self.model, self.output = model, output
 
     @property
     def flags(self) -> list[str]:
         values = {
-            "model": self._model,
+            "model": self.model,
             "output": str(self.output),
             "train_data": "sample://train?num_examples=40&language=en",
             "validation_data": "sample://validation?num_examples=10&language=en",
@@ -64,27 +67,26 @@ class Run:
 
     @property
     def rows(self) -> list[dict[str, float]]:
+        """What the log tells of the steps."""
         lines = (self.output / "logs" / "metrics.jsonl").read_text().splitlines()
         return [row for row in map(json.loads, lines) if row["kind"] == "train"]
 
-    def is_in_the_middle(self) -> bool:
-        return 2 * SAVE_STEPS <= self.last_step < STEPS
+    def tells_steps(self, last: int) -> bool:
+        """Say whether the log has each step up to the last one, once; no while the driver writes a line."""
+        with contextlib.suppress(json.JSONDecodeError):
+            return [row["step"] for row in self.rows] == list(range(1, last + 1))
+        return False
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A tiny BERT with its dropout on, so that a lost state of random numbers shows in the weights."""
-    return write_model(tmp_path_factory.mktemp("tiny") / "bert")
-
-
-@pytest.fixture(scope="module")
-def undisturbed(model: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("undisturbed")
-    run = Run(model, folder / "out")
+    # A tiny BERT with its dropout on, so that a lost state of random numbers shows in the weights.
+    run = Run(write_model(folder / "bert"), folder / "out")
     with running_jobs(folder / "logs") as started:
         job = started.train(*run.flags)
         assert job.wait() == 0, job.stderr
-    assert [row["step"] for row in run.rows] == list(range(1, STEPS + 1))
+    assert run.tells_steps(STEPS)
     return run
 
 
@@ -112,62 +114,57 @@ def assert_continued(job: Job, step: int) -> None:
 
 @pytest.mark.chaos
 @pytest.mark.slow
-def test_killed_driver(model: str, undisturbed: Run, jobs: Jobs, tmp_path: pathlib.Path) -> None:
-    run = Run(model, tmp_path / "out")
+def test_terminated_and_killed(undisturbed: Run, jobs: Jobs, tmp_path: pathlib.Path) -> None:
+    """The driver is terminated; goes on, and loses its worker; goes on, and is killed; goes on to the end."""
+    run, faults = Run(undisturbed.model, tmp_path / "out"), Faults(tmp_path / "faults")
+    jobs.environment |= faults.environment
+
+    faults.set(hold_checkpoint(3))
     job = jobs.train(*run.flags)
-    job.wait_for(run.is_in_the_middle, "a checkpoint in mid-epoch")
+    job.wait_for(lambda: bool(faults.held()), "the third checkpoint")
+    job.process.send_signal(signal.SIGTERM)
+    job.wait_for(lambda: "asked to stop" in job.stdout, "the driver's answer")
+    faults.set()
+    assert job.wait() == 1
+    [line] = job.stderr.splitlines()
+    stopped = re.fullmatch(r"error: stopped after step (\d+) with a checkpoint; the same command continues .*", line)
+    assert stopped
+    assert 3 * SAVE_STEPS <= int(stopped[1]) == run.last_step < STEPS
+    assert run.tells_steps(run.last_step)
+
+    first_step = run.last_step
+    faults.set(hold_checkpoint(2), hold_checkpoint(3))  # the one that is held does not come to the second rule
+    job = jobs.train(*run.flags)
+    job.wait_for(lambda: bool(faults.held(0)), "the second checkpoint")
+    assert_continued(job, first_step)
+    [worker] = faults.held(0)
+    assert worker == job.worker()
+    os.kill(worker, signal.SIGKILL)
+    job.wait_for(lambda: bool(faults.held(1)), "the second checkpoint after that")
+    last_step = run.last_step
+    assert first_step < last_step < STEPS
+    job.wait_for(lambda: run.tells_steps(last_step + SAVE_STEPS), "the steps since then")
+    [lost] = re.findall("a worker failed: (.*); all go on from the last checkpoint", job.stdout)
+    assert "worker process has died" in lost
+
     started = descendants(job.process.pid)
     assert any("raylet" in command for command in started.values())
     job.process.send_signal(signal.SIGKILL)
     assert job.wait() == -signal.SIGKILL
     wait_until(lambda: not any(map(is_alive, started)), "the end of the driver's Ray processes")
     assert not (run.output / "result.json").exists()
-    last_step = run.last_step
+    assert run.last_step == last_step
     # What a kill in the middle of writing a checkpoint leaves: the files without the marker, not all of them whole.
     cut_short = run.output / "checkpoints" / f"step-{last_step + SAVE_STEPS:08d}"
     shutil.copytree(run.output / "checkpoints" / f"step-{last_step:08d}", cut_short, dirs_exist_ok=True)
     (cut_short / "state.json").unlink()
     (cut_short / "trainer.pt").write_bytes(b"torn")
-    again = jobs.train(*run.flags)
-    assert again.wait() == 0, again.stderr
-    assert_continued(again, last_step)
-    assert_same_outcome(run, undisturbed)
 
-
-@pytest.mark.chaos
-@pytest.mark.slow
-def test_killed_worker(model: str, undisturbed: Run, jobs: Jobs, tmp_path: pathlib.Path) -> None:
-    run = Run(model, tmp_path / "out")
+    faults.set()
     job = jobs.train(*run.flags)
-    job.wait_for(run.is_in_the_middle, "a checkpoint in mid-epoch")
-    worker = job.worker()
-    assert worker is not None
-    os.kill(worker, signal.SIGKILL)
     assert job.wait() == 0, job.stderr
-    assert (
-        len(re.findall("a worker failed: .*worker process has died.*go on from the last checkpoint", job.stdout)) == 1
-    )
-    assert [row["step"] for row in run.rows] == list(range(1, STEPS + 1))
-    assert_same_outcome(run, undisturbed)
-
-
-@pytest.mark.chaos
-@pytest.mark.slow
-def test_terminated_driver(model: str, undisturbed: Run, jobs: Jobs, tmp_path: pathlib.Path) -> None:
-    run = Run(model, tmp_path / "out")
-    job = jobs.train(*run.flags)
-    job.wait_for(run.is_in_the_middle, "a checkpoint in mid-epoch")
-    job.process.send_signal(signal.SIGTERM)
-    assert job.wait() == 1
-    [line] = job.stderr.splitlines()
-    stopped = re.fullmatch(r"error: stopped after step (\d+) with a checkpoint; the same command continues .*", line)
-    assert stopped
-    assert int(stopped[1]) == run.last_step < STEPS
-    assert [row["step"] for row in run.rows] == list(range(1, run.last_step + 1))
-    again = jobs.train(*run.flags)
-    assert again.wait() == 0, again.stderr
-    assert_continued(again, int(stopped[1]))
-    assert [row["step"] for row in run.rows] == list(range(1, STEPS + 1))
+    assert_continued(job, last_step)
+    assert run.tells_steps(STEPS)
     assert_same_outcome(run, undisturbed)
 
 

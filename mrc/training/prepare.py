@@ -11,22 +11,23 @@ import pickle
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
-from transformers import PreTrainedTokenizerBase
 
 from mrc import storage
 from mrc.errors import MrcError, RunError
 from mrc.examples import Example, Reject, examples_to_table, rejects_to_table
 from mrc.metrics import is_korean
-from mrc.models import IGNORED
 from mrc.sources import SourceConfig, Unit, read_unit
 from mrc.training.data import row_numbers
 from mrc.training.store import LabelledWindows, windows_to_table, write_arrow
 from mrc.validation import RowError, reject_row
 from mrc.windows import WindowConfig, Windows, label_windows, make_windows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger("mrc")
 
@@ -41,7 +42,7 @@ class Preparation:
     """URL of the folder for the files."""
     rejects_folder: str
     """URL of the folder for rejected rows, as Parquet."""
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: "PreTrainedTokenizerBase"
     source: SourceConfig
     window: WindowConfig
     ignore_windows_without_answer: bool = False
@@ -162,6 +163,8 @@ def check_rejects(records: Sequence[UnitRecord], *, max_share: float, side: str,
 def _labelled(windows: Windows, examples: Sequence[Example], preparation: Preparation) -> LabelledWindows:
     starts, ends = label_windows(windows, examples)
     if preparation.ignore_windows_without_answer:
+        from mrc.models import IGNORED  # imports torch, which other tasks do without
+
         answerable = np.array([bool(example.answers) for example in examples], dtype=bool)
         without = answerable[windows.example] & (starts == windows.null_index)
         starts, ends = (np.where(without, IGNORED, positions).astype(np.int32) for positions in (starts, ends))

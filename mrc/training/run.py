@@ -15,15 +15,13 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
-from transformers import PreTrainedTokenizerBase
 
 from mrc import storage
 from mrc.errors import RunError, UsageError
 from mrc.metrics import fitting_scorer
-from mrc.models import is_t5_family, load_config, load_tokenizer
 from mrc.settings import differences, read_settings, resolved, write_settings
 from mrc.sources import SourceConfig, Unit
 from mrc.spans import SpanConfig
@@ -31,10 +29,11 @@ from mrc.training import checkpoints
 from mrc.training.card import model_card
 from mrc.training.config import MAY_CHANGE, TrainConfig
 from mrc.training.data import Data, hold_out, plan_data
-from mrc.training.loop import Assignment
 from mrc.training.prepare import Preparation, UnitRecord, check_rejects, fingerprint, prepare
-from mrc.training.supervise import supervise
 from mrc.windows import WindowConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger("mrc")
 
@@ -51,7 +50,7 @@ class Plan:
     window: WindowConfig
     span: SpanConfig
     data: Data
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: "PreTrainedTokenizerBase"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -91,6 +90,9 @@ def plan(train: TrainConfig, source: SourceConfig, window: WindowConfig, span: S
     # Tasks and workers have other working directories than the driver.
     train = replace(train, model=storage.absolute(train.model), output=storage.absolute(train.output, new=True))
     _check_folder(train, resolved(train, source, window, span))
+    # It imports torch, which the tasks and actors beside the workers do without.
+    from mrc.models import load_config, load_tokenizer
+
     with storage.local_copy(train.model) as model:
         load_config(model)
         tokenizer = load_tokenizer(model)
@@ -109,6 +111,9 @@ def run(plan: Plan) -> Result:
     if not plan.train.overwrite and storage.exists(plan.url("result.json")):
         logger.info("this run is done: %s", plan.url("result.json"))
         return Result(**json.loads(storage.read_text(plan.url("result.json"))))
+    from mrc.training.loop import Assignment  # these import torch, too
+    from mrc.training.supervise import supervise
+
     use_gpu = check_cluster(plan.train, ray.cluster_resources())  # type: ignore[no-untyped-call]
     # A run that came to no checkpoint has nothing to keep: a mistake in its flags is mended with other flags.
     if plan.train.overwrite or _other_settings(plan.train.output, plan.config):
@@ -233,6 +238,8 @@ def _scorer(plan: Plan, records: Sequence[UnitRecord]) -> str:
 
 def _finish(plan: Plan, *, scorer: str, **counts: int) -> Result:
     """Copy the best checkpoint's model to its place, describe it, and mark the run as done."""
+    from mrc.models import is_t5_family, load_config
+
     found = checkpoints.committed(plan.url("checkpoints"))
     if not found or not found[-1][1].finished:
         step = found[-1][1].step if found else 0

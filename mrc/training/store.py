@@ -11,17 +11,18 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import torch
 
 from mrc import storage
 from mrc.batching import first_token
-from mrc.models import IGNORED
 from mrc.windows import Windows
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,15 @@ class LabelledWindows:
         """Return the windows at `indices`, shape (n,), in that order."""
         return LabelledWindows(self.windows.take(indices), self.start_positions[indices], self.end_positions[indices])
 
-    def padded_positions(self, padding_side: str) -> dict[str, torch.Tensor]:
+    def padded_positions(self, padding_side: str) -> "dict[str, torch.Tensor]":
         """Return `start_positions` and `end_positions` as tokens of the padded rows of these windows as one batch.
 
         Each is of shape (num_windows,), int64; IGNORED stays what it is.
         """
+        import torch  # which the tasks that write windows do without
+
+        from mrc.models import IGNORED
+
         shift = first_token(self.windows.lengths, padding_side)
         return {
             name: torch.from_numpy(np.where(positions == IGNORED, IGNORED, positions + shift))
@@ -131,6 +136,8 @@ class WindowStore:
 
     def __init__(self, urls: Sequence[str]) -> None:
         """Map the files at `urls`."""
+        from mrc.models import IGNORED
+
         self._parts = [windows_from_table(read_arrow(url)) for url in urls]
         self._first = np.concatenate([[0], np.cumsum([len(part) for part in self._parts])])
         self.lengths = np.concatenate([part.windows.lengths for part in self._parts])

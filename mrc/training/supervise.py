@@ -1,5 +1,6 @@
 """Runs the workers of Ray Train from the driver, writes down what they report, and passes on the wish to stop."""
 
+import functools
 import logging
 import signal
 import tempfile
@@ -7,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import ray.train
@@ -16,8 +17,10 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mrc.errors import MrcError, RunError
 from mrc.training import checkpoints
-from mrc.training.loop import Assignment, train_loop
 from mrc.training.progress import Conductor, RunLog
+
+if TYPE_CHECKING:
+    from mrc.training.loop import Assignment
 
 logger = logging.getLogger("mrc")
 
@@ -28,7 +31,7 @@ _POLL_S = 0.5
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 
 
-def supervise(assignment: Assignment, *, use_gpu: bool) -> None:
+def supervise(assignment: "Assignment", *, use_gpu: bool) -> None:
     """Train until the run is finished or was asked to stop; the checkpoints tell which.
 
     Ray Train sets up the workers and their process group, and starts them again when one is lost. What a run needs to
@@ -97,11 +100,13 @@ class _Fit:
             self.finished.set()
 
 
-def _trainer(assignment: Assignment, scratch: str, *, use_gpu: bool) -> TorchTrainer:
+def _trainer(assignment: "Assignment", scratch: str, *, use_gpu: bool) -> TorchTrainer:
+    from mrc.training.loop import train_loop  # imports transformers' models, which Ray Train's controller does without
+
     config = assignment.train
     return TorchTrainer(
-        train_loop,  # type: ignore[arg-type]  # declared for a dict; it takes whatever pickles
-        train_loop_config=assignment,  # type: ignore[arg-type]
+        # Not as `train_loop_config`, which the controller unpickles, too.
+        functools.partial(train_loop, assignment),
         # Both: tensors of a GPU travel over NCCL, the stop flag and gathered scores over gloo without waiting for it.
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
