@@ -7,12 +7,13 @@ TEST_PROCESSES ?= 2
 RUN := $(VENV)/bin/python
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test check format clean
+.PHONY: help install demo test check bench format clean
 
 help:
 	@echo "make demo     train on the built-in sample, answer held-out questions, print scores and answers"
 	@echo "make test     run the tests"
 	@echo "make check    lint and type-check"
+	@echo "make bench    measure questions a second, with the reader of make demo, against run_qa's recipe and Ray by hand"
 	@echo "make format   format the code"
 	@echo "make clean    remove the environment and what demo and tests wrote"
 
@@ -36,6 +37,12 @@ check: install
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy
+
+bench: install demo/run/model/config.json
+	$(RUN) -m benchmarks.speed --model demo/run/model
+
+demo/run/model/config.json:
+	$(MAKE) demo
 
 format: install
 	$(RUN) -m ruff format .

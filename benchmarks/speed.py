@@ -1,6 +1,6 @@
 """How fast questions are answered, from Parquet to Parquet: run_qa's recipe, Ray Data by hand, and mrc, interleaved.
 
-    python -m benchmarks.speed --model READER --data path/to/xquad.en.json --questions 200 --rounds 3
+    python -m benchmarks.speed --model READER --data path/to/xquad.en.json --questions 400 --rounds 3
 
 Each competitor is a process of its own that answers the same file again and again, taking turns with the others, so
 that what else the machine does falls on all of them; the first pass of each warms up and does not count. Figures are
@@ -41,27 +41,29 @@ def main() -> None:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", required=True, help="folder of a reader")
-    parser.add_argument("--data", required=True, type=Path, help="SQuAD-style JSON file")
-    parser.add_argument("--questions", type=int, default=200, help="evenly spread over the file; 0 for all")
+    parser.add_argument(
+        "--data", default="sample://test?num_examples=2000", help="in any form that jobs/answer.py takes"
+    )
+    parser.add_argument("--questions", type=int, default=400, help="evenly spread over the data; 0 for all")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mrc-benchmark-") as folder:
         file = f"{folder}/questions.parquet"
         number = write_questions(arguments.data, file, arguments.questions)
-        print(f"{arguments.data.name}: {number} questions; {_CORES} cores; medians of {arguments.rounds} passes\n")
+        print(f"{arguments.data}: {number} questions; {_CORES} cores; medians of {arguments.rounds} passes\n")
         print(measure(arguments.model, file, folder, number, arguments.rounds))
 
 
-def write_questions(data: Path, file: str, most: int) -> int:
-    """Write questions of a SQuAD file as Parquet, and return how many."""
-    articles = json.loads(data.read_text(encoding="utf-8"))["data"]
-    rows = [
-        {"id": question["id"], "question": question["question"], "context": paragraph["context"]}
-        for article in articles
-        for paragraph in article["paragraphs"]
-        for question in paragraph["qas"]
-    ]
-    rows = rows[:: max(1, len(rows) // most) if most else 1]
+def write_questions(data: str, file: str, most: int) -> int:
+    """Write questions as Parquet, and return how many."""
+    from mrc.examples import Example
+    from mrc.sources import SourceConfig, plan_units, read_unit
+
+    source = SourceConfig()
+    items = [item for unit in plan_units(data, source) for item in read_unit(unit, source)]
+    examples = [item for item in items if isinstance(item, Example)]
+    chosen = examples[:: max(1, len(examples) // most) if most else 1]
+    rows = [{name: getattr(example, name) for name in ("id", "question", "context")} for example in chosen]
     pq.write_table(pa.Table.from_pylist(rows), file)
     return len(rows)
 
