@@ -225,7 +225,7 @@ def befall_torch() -> None:
         strike("save", lambda pattern: re.search(pattern, str(file)) is not None)
         write(value, file, **options)
 
-    torch.save = save
+    torch.save = save  # type: ignore[assignment]
 
 
 def url(path: pathlib.Path) -> str:
