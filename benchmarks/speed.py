@@ -70,34 +70,35 @@ def write_questions(data: str, file: str, most: int) -> int:
 
 def measure(model: str, file: str, folder: str, number: int, rounds: int) -> str:
     """Run all competitors in turns and return the table."""
-    makers: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
-        "run_qa": (run_qa, {}),
-        "Ray Data by hand": (by_hand, {}),
-        **{name: (mrc, flags) for name, flags in _VARIANTS.items()},
-        **{f"bare loop of {name}": (bare, flags) for name, flags in list(_VARIANTS.items())[:2]},
+    makers: dict[str, dict[str, tuple[Callable[..., Any], dict[str, Any]]]] = {
+        "run_qa": {"run_qa": (run_qa, {})},
+        # On one cluster: one that idles costs a few per cent of a core.
+        "Ray": {"Ray Data by hand": (by_hand, {}), **{name: (mrc, flags) for name, flags in _VARIANTS.items()}},
+        "bare": {f"bare loop of {name}": (bare, flags) for name, flags in list(_VARIANTS.items())[:2]},
     }
     pipes, processes = {}, []
     spawn = multiprocessing.get_context("spawn")
-    for name, (maker, flags) in makers.items():
-        pipes[name], theirs = spawn.Pipe()
-        own = f"{folder}/{name.replace(' ', '-')}"
-        processes.append(spawn.Process(target=_serve, args=(theirs, maker, model, file, own, flags)))
+    for process_name, competitors in makers.items():
+        ours, theirs = spawn.Pipe()
+        own = f"{folder}/{process_name}"
+        processes.append(spawn.Process(target=_serve, args=(theirs, competitors, model, file, own)))
         processes[-1].start()
-        pipes[name].recv()  # one start after the other
+        ours.recv()  # one start after the other
+        pipes |= dict.fromkeys(competitors, ours)
     passes: dict[str, list[dict[str, float]]] = defaultdict(list)
     answers: dict[str, Mapping[str, str]] = {}
     for round_number in range(1 + rounds):
         for name, pipe in pipes.items():
-            pipe.send("go")
+            pipe.send(name)
             seconds, answers[name] = pipe.recv()
             print(f"  {name}: { ({key: round(value, 2) for key, value in seconds.items()}) }", flush=True)
             if round_number:
                 passes[name].append(seconds)
-    for pipe in pipes.values():
-        pipe.send("stop")
+    for pipe in set(pipes.values()):
+        pipe.send("")
     for process in processes:
         process.join()
-    return "\n" + table([_row(name, number, passes, answers) for name in makers])
+    return "\n" + table([_row(name, number, passes, answers) for name in pipes])
 
 
 def _row(
@@ -116,12 +117,18 @@ def _row(
     return row
 
 
-def _serve(pipe: Any, maker: Callable[..., Any], model: str, file: str, folder: str, flags: dict[str, Any]) -> None:
-    """Be one competitor: a pass for every message but the last."""
-    Path(folder).mkdir()
-    once, read = maker(model, file, folder, **flags)
+def _serve(
+    pipe: Any, makers: dict[str, tuple[Callable[..., Any], dict[str, Any]]], model: str, file: str, folder: str
+) -> None:
+    """Be the competitors of one process: a pass of the one that each message names, until one names none."""
+    competitors = {}
+    for name, (maker, flags) in makers.items():
+        own = Path(folder, name.replace(" ", "-"))
+        own.mkdir(parents=True)
+        competitors[name] = maker(model, file, str(own), **flags)
     pipe.send("ready")
-    while pipe.recv() == "go":
+    while name := pipe.recv():
+        once, read = competitors[name]
         with PeakMemory({"ray::": "workers"}) as memory:
             seconds = once()
         pipe.send(({**seconds, "peak": sum(memory.peaks.values())}, read()))
@@ -158,9 +165,8 @@ def run_qa(model: str, file: str, folder: str) -> tuple[Pass, Callable[[], dict[
 def by_hand(model: str, file: str, folder: str) -> tuple[Pass, Callable[[], dict[str, str]]]:
     """Ray Data by hand, with all cores."""
     from benchmarks.plain_ray import answer
-    from mrc.launch import start_ray
 
-    start_ray()
+    _start_ray()
     out = f"{folder}/answers"
     return lambda: answer(model, file, out, _CORES), lambda: _answers(out)
 
@@ -169,10 +175,9 @@ def mrc(model: str, file: str, folder: str, **flags: Any) -> tuple[Pass, Callabl
     """jobs/answer.py, without the start of Python and Ray."""
     from mrc import answering
     from mrc.answering.records import RECORDS
-    from mrc.launch import start_ray
     from mrc.sources import SourceConfig
 
-    start_ray()
+    _start_ray()
     out = f"{folder}/answers"
 
     def once() -> dict[str, float]:
@@ -188,6 +193,15 @@ def mrc(model: str, file: str, folder: str, **flags: Any) -> tuple[Pass, Callabl
         return {"start": model_began - began, "answer": ended - model_began, **outcome.seconds}
 
     return once, lambda: _answers(f"{out}/predictions")
+
+
+def _start_ray() -> None:
+    import ray
+
+    from mrc.launch import start_ray
+
+    if not ray.is_initialized():
+        start_ray()
 
 
 def bare(model: str, file: str, folder: str, **flags: Any) -> tuple[Pass, Callable[[], dict[str, str]]]:

@@ -26,6 +26,9 @@ _TOKENS = 192
 _TOLERANCE = 1e-3
 """Of differences between logits, relative to the largest."""
 
+_HALF_TOLERANCE = 5e-2
+"""The same in half precision."""
+
 _WORSE = 4.0
 """How many times autocast's error a model with weights of half the precision may have."""
 
@@ -85,32 +88,27 @@ def padding_shows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ma
     return not _alike(padded, unpadded)
 
 
-def find_packing(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> Packing | None:
+def find_packing(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_seq_length: int, dtype: torch.dtype
+) -> Packing | None:
     """Tell how a model takes packed windows, and give it the attention for that; None where it does not.
 
     It does if windows that share a row have the logits that each has alone, and if those of the others stay the same to
     the bit when one window is changed: a convolution, a state that runs on, or a layer outside transformers'
     AttentionInterface would show. The longest window is as long as any will be, so that one which a model reads through
-    a sliding window shows too.
+    a sliding window shows too. In `dtype` it is tried again: a GPU has a kernel of its own for half precision.
     """
     own = model.config._attn_implementation
     if not set_attention(model, IMPLEMENTATION):
         return None
-    set_attention(model, own)
-    windows = _windows(model, tokenizer, [max_seq_length, max_seq_length // 2 + 1, max_seq_length // 3 + 1])
-    changed = _windows(model, tokenizer, [max_seq_length], first=max_seq_length)
-    collator = Collator(model, tokenizer, model.device)
+    precisions = dict.fromkeys((torch.float32, dtype))
     try:
-        with _reading(model):
-            alone = [_read(model, collator, windows.take(np.array([i]))) for i in range(len(windows))]
-            set_attention(model, IMPLEMENTATION)
-            for first_position in _first_positions(model):
-                packing = Packing(first_position=first_position)
-                if _packs(model, Collator(model, tokenizer, model.device, packing), windows, changed, alone):
-                    return packing
+        for first_position in _first_positions(model):
+            packing = Packing(first_position=first_position)
+            if all(_packs(model, tokenizer, max_seq_length, packing, own, of) for of in precisions):
+                return packing
     except Exception:  # whatever a model raises here, it does not pack
-        set_attention(model, own)
-        return None
+        pass
     set_attention(model, own)
     return None
 
@@ -124,16 +122,37 @@ def _first_positions(model: PreTrainedModel) -> list[int | None]:
 
 
 def _packs(
-    model: PreTrainedModel, collator: Collator, windows: Windows, changed: Windows, alone: Sequence[torch.Tensor]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    max_seq_length: int,
+    packing: Packing,
+    own: str,
+    dtype: torch.dtype,
 ) -> bool:
-    """Tell whether windows have the logits in one row that they have alone, whatever the first of them is."""
-    row = _read(model, collator, windows)
-    parts = [row[:, i, : len(expected[0, 0])] for i, expected in enumerate(alone)]
-    if not all(_alike(part, expected[:, 0]) for part, expected in zip(parts, alone, strict=True)):
-        return False
+    """Tell whether windows have the logits in one row that they have alone, whatever the first of them is.
+
+    Args:
+        model: Left with the attention that packs.
+        tokenizer: Gives the ids.
+        max_seq_length: Of the longest window.
+        packing: What is tried.
+        own: The model's own attention, which reads the windows alone.
+        dtype: Of the pass.
+    """
+    windows = _windows(model, tokenizer, [max_seq_length, max_seq_length // 2 + 1, max_seq_length // 3 + 1])
     other_ids = windows.input_ids.copy()
-    other_ids[: len(changed.input_ids)] = changed.input_ids
-    return torch.equal(row[:, 1:], _read(model, collator, replace(windows, input_ids=other_ids))[:, 1:])
+    other_ids[:max_seq_length] = _windows(model, tokenizer, [max_seq_length], first=max_seq_length).input_ids
+    padding, collator = (Collator(model, tokenizer, model.device, each) for each in (None, packing))
+    with _reading(model), autocast(model, dtype):
+        set_attention(model, own)
+        alone = [_read(model, padding, windows.take(np.array([i])))[:, 0] for i in range(len(windows))]
+        set_attention(model, IMPLEMENTATION)
+        row = _read(model, collator, windows)
+        changed = _read(model, collator, replace(windows, input_ids=other_ids))
+    tolerance = _TOLERANCE if dtype == torch.float32 else _HALF_TOLERANCE
+    parts = (row[:, i, : expected.shape[1]] for i, expected in enumerate(alone))
+    are_alike = (_alike(part, expected, tolerance) for part, expected in zip(parts, alone, strict=True))
+    return all(are_alike) and torch.equal(row[:, 1:], changed[:, 1:])
 
 
 def _read(model: PreTrainedModel, collator: Collator, windows: Windows) -> torch.Tensor:
@@ -141,8 +160,8 @@ def _read(model: PreTrainedModel, collator: Collator, windows: Windows) -> torch
     return torch.stack(forward(model, collator.to_device(collator.inputs(windows))))
 
 
-def _alike(logits: torch.Tensor, expected: torch.Tensor) -> bool:
-    return bool((logits - expected).abs().max() <= _TOLERANCE * expected.abs().max())
+def _alike(logits: torch.Tensor, expected: torch.Tensor, tolerance: float = _TOLERANCE) -> bool:
+    return bool((logits - expected).abs().max() <= tolerance * expected.abs().max())
 
 
 def in_precision(

@@ -98,10 +98,10 @@ class Reader:
         self._device = device or model.device
         self._model = model.to(self._device)  # type: ignore[arg-type]
         self._tokenizer = tokenizer
-        packing = find_packing(self._model, tokenizer, window.max_seq_length)
+        dtype = usable_precision(self._model, precision)
+        packing = find_packing(self._model, tokenizer, window.max_seq_length, dtype)
         self._collator = Collator(model, tokenizer, self._device, packing)
         self._layout = _layout(self._model, tokenizer, packing, window.max_seq_length)
-        dtype = usable_precision(self._model, precision)
         cast = in_precision(self._model, tokenizer, dtype, window.max_seq_length) if cast_weights else self._model
         self._first = _Pass(cast, dtype)
         self._again = None

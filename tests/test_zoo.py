@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoTokenizer, CanineTokenizer, LayoutLMv2Tokenizer, LayoutLMv3Tokenizer
+from transformers import AttentionInterface, AutoTokenizer, CanineTokenizer, LayoutLMv2Tokenizer, LayoutLMv3Tokenizer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
 
+from mrc import packing
 from mrc.errors import UsageError
 from mrc.examples import Example
 from mrc.models import Collator, forward, load_model, load_tokenizer, span_loss
@@ -97,8 +99,34 @@ def test_padding_shows_in_those_that_are_known_for_it(model_type: str, reader: O
 
 @each_type
 def test_windows_share_a_row_in_those_that_are_known_for_it(model_type: str, reader: Open) -> None:
-    packing = reader(model_type)._collator.packing
-    assert (packing is not None) == (model_type in PACKED)
+    assert (reader(model_type)._collator.packing is not None) == (model_type in PACKED)
+
+
+# X-MOD mixes dtypes by hand, and is read in float32.
+@pytest.mark.parametrize("model_type", sorted(PACKED - {"xmod"}))
+def test_what_shares_a_row_does_so_in_half_precision_too(model_type: str, tmp_path: pathlib.Path) -> None:
+    path = write_zoo_model(tmp_path, model_type)
+    assert find_packing(load_model(path), load_tokenizer(path), SETTINGS["max_seq_length"], torch.bfloat16)
+
+
+def test_a_row_that_fails_in_half_precision_is_not_read(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_a_kernel(module: Any, query: torch.Tensor, *others: Any, **options: Any) -> Any:
+        if query.dtype == torch.bfloat16:
+            raise RuntimeError("no kernel for this head")
+        return attend(module, query, *others, **options)
+
+    attend = ALL_ATTENTION_FUNCTIONS[packing.IMPLEMENTATION]
+    path = write_zoo_model(tmp_path, "bert")
+    model, tokenizer = load_model(path), load_tokenizer(path)
+    AttentionInterface.register(packing.IMPLEMENTATION, without_a_kernel)
+    try:
+        assert find_packing(model, tokenizer, 64, torch.bfloat16) is None
+        assert model.config._attn_implementation == "sdpa"
+        assert find_packing(model, tokenizer, 64, torch.float32)
+    finally:
+        AttentionInterface.register(packing.IMPLEMENTATION, attend)
 
 
 @pytest.mark.parametrize("model_type", sorted(PACKED))
@@ -106,10 +134,10 @@ def test_a_window_has_the_same_logits_packed_and_alone(model_type: str, tmp_path
     path = write_zoo_model(tmp_path, model_type)
     tokenizer, own, packing_model = load_tokenizer(path), load_model(path), load_model(path)
     windows, _ = make_windows(EXAMPLES, tokenizer, WindowConfig(**SETTINGS))
-    packing = find_packing(packing_model, tokenizer, SETTINGS["max_seq_length"])
+    found = find_packing(packing_model, tokenizer, SETTINGS["max_seq_length"], torch.float32)
     # The longest window stands neither first nor last.
     order = np.argsort(-windows.lengths, kind="stable")[[1, 0, *range(2, len(windows))]]
-    collator = Collator(packing_model, tokenizer, packing_model.device, packing)
+    collator = Collator(packing_model, tokenizer, packing_model.device, found)
     inputs = collator.inputs(windows.take(order))
     assert inputs["input_ids"].shape == (1, windows.lengths.sum())
     with torch.inference_mode():
@@ -129,8 +157,8 @@ def test_packed_windows_teach_what_padded_ones_do(model_type: str, tmp_path: pat
     positions = torch.arange(len(windows))
     for packs in (False, True):
         model = load_model(path, dropout=0.0).train()
-        packing = find_packing(model, tokenizer, SETTINGS["max_seq_length"]) if packs else None
-        inputs = Collator(model, tokenizer, model.device, packing).inputs(windows)
+        found = find_packing(model, tokenizer, SETTINGS["max_seq_length"], torch.float32) if packs else None
+        inputs = Collator(model, tokenizer, model.device, found).inputs(windows)
         span_loss(*forward(model, inputs), positions, positions, inputs["attention_mask"]).backward()  # type: ignore[no-untyped-call]
         gradients.append({name: p.grad for name, p in model.named_parameters() if p.grad is not None})
     padded, packed = gradients

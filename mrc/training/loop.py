@@ -104,8 +104,9 @@ class _Worker:
             if not checkpoint:
                 check_fits(self.module, self.tokenizer, self.assignment.window.max_seq_length)
             self.module.to(self.device)  # type: ignore[arg-type]
-            self.packing = find_packing(self.module, self.tokenizer, self.assignment.window.max_seq_length)
             self.dtype = usable_precision(self.module, self.config.precision)
+            length = self.assignment.window.max_seq_length
+            self.packing = find_packing(self.module, self.tokenizer, length, self.dtype)
             self.optimizer = _optimizer(self.module, self.config)
             self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
             if checkpoint:
