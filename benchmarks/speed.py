@@ -233,18 +233,19 @@ def _bare_worker(pipe: Any, model: str, file: str, rank: int, flags: dict[str, A
 
     torch.set_num_threads(1)
     reader = Reader.from_pretrained(model, **flags)
+    finder = reader._finder
     rows = pq.read_table(file).to_pylist()
     batches: list[dict[str, torch.Tensor]] = []
     for at in range(rank * _UNIT_ROWS, len(rows), _CORES * _UNIT_ROWS):
         examples = [Example(**row) for row in rows[at : at + _UNIT_ROWS]]
         windows, _ = make_windows(examples, reader._tokenizer, reader.window)
-        cuts = token_budget_batches(windows.lengths, reader._max_batch_tokens, reader._layout)
-        batches.extend(reader._collator.inputs(windows.take(cut)) for cut in cuts)
+        cuts = token_budget_batches(windows.lengths, finder.max_batch_tokens, finder.layout)
+        batches.extend(finder.collator.inputs(windows.take(cut)) for cut in cuts)
     while pipe.recv() == "go":
         began = time.perf_counter()
-        with torch.inference_mode(), autocast(reader._first.model, reader._first.dtype):
+        with torch.inference_mode(), autocast(finder._first.model, finder._first.dtype):
             for inputs in batches:
-                forward(reader._first.model, inputs)
+                forward(finder._first.model, inputs)
         pipe.send(time.perf_counter() - began)
 
 

@@ -5,54 +5,24 @@ Every answer that mrc gives, in validation, in bulk or in a notebook, comes out 
 
 import copy
 import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mrc import pipeline, storage
-from mrc.batching import Layout, first_token, pad, token_budget_batches
 from mrc.errors import UsageError
 from mrc.examples import Example, Prediction
-from mrc.models import Collator, autocast, forward, load_model, load_tokenizer
-from mrc.packing import Packing
-from mrc.probes import check_fits, find_packing, in_precision, on_cpu, padding_shows, usable_precision
-from mrc.spans import (
-    ExampleSpans,
-    SpanConfig,
-    WindowSpans,
-    bounds_repeat,
-    lead,
-    locate,
-    make_predictions,
-    merge_windows,
-)
-from mrc.spans.best import best_spans
+from mrc.finder import Look, SpanFinder
+from mrc.models import load_model, load_tokenizer
+from mrc.probes import check_fits
+from mrc.spans import ExampleSpans, SpanConfig, locate, make_predictions
 from mrc.windows import WindowConfig, Windows, make_windows
 
 _SETTINGS = "reader.json"
-_WINDOWS_AT_ONCE = 128
-
-
-@dataclass(frozen=True)
-class Logits:
-    """What the model says of one batch of windows; a hook may look at it before it is gone."""
-
-    windows: np.ndarray
-    """Shape (batch,): which windows these are."""
-    start: torch.Tensor
-    """Shape (batch, seq_len), float32, on the device."""
-    end: torch.Tensor
-    """Shape (batch, seq_len), float32, on the device."""
-    attention_mask: torch.Tensor
-    """Shape (batch, seq_len), 0 on padding."""
-
-
-Look = Callable[[Logits], None]
 
 
 class Reader:
@@ -95,23 +65,17 @@ class Reader:
             cast_weights: Read with a copy whose weights are in the precision of the pass, where that serves.
         """
         self.window, self.span = window, span
-        self._device = device or model.device
-        self._model = model.to(self._device)  # type: ignore[arg-type]
         self._tokenizer = tokenizer
-        dtype = usable_precision(self._model, precision)
-        packing = find_packing(self._model, tokenizer, window.max_seq_length, dtype)
-        self._collator = Collator(model, tokenizer, self._device, packing)
-        self._layout = _layout(self._model, tokenizer, packing, window.max_seq_length)
-        cast = in_precision(self._model, tokenizer, dtype, window.max_seq_length) if cast_weights else self._model
-        self._first = _Pass(cast, dtype)
-        self._again = None
-        if exact_margin is not None and dtype != torch.float32:
-            self._again = _Pass(self._model, torch.float32)
-            self._exact_margin = exact_margin
-        elif cast_weights:
-            self._model = cast
-        self._longest_window = window.max_seq_length
-        self._max_batch_tokens = max_batch_tokens or (32_768 if self._device.type == "cuda" else 2_048)
+        self._finder = SpanFinder(
+            model,
+            tokenizer,
+            window.max_seq_length,
+            device=device or model.device,
+            precision=precision,
+            max_batch_tokens=max_batch_tokens,
+            exact_margin=exact_margin,
+            cast_weights=cast_weights,
+        )
 
     @classmethod
     def from_pretrained(
@@ -158,11 +122,11 @@ class Reader:
     @property
     def padding_side(self) -> str:
         """Where batches are padded: "left" or "right"."""
-        return self._collator.padding_side
+        return self._finder.collator.padding_side
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a Hugging Face model folder, with the settings beside the weights."""
-        self._model.save_pretrained(folder)
+        self._finder.model.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
         settings = {**asdict(self.window), **asdict(self.span)}
         (Path(folder) / _SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
@@ -236,116 +200,16 @@ class Reader:
         """
         return self.read_located(locate(windows, [example.context for example in examples]), len(examples), look)
 
-    @torch.inference_mode()
     def read_located(self, located: Windows, num_examples: int, look: Look | None = None) -> ExampleSpans:
         """Do what `read` does with windows that `locate` gave, which need no texts."""
-        everything = np.arange(len(located))
-        spans = self._find_spans(self._first, located, everything, look)
-        merged = merge_windows(located.example, spans, num_examples=num_examples, config=self._span_with_a_second)
-        if self._again is not None:
-            is_close = lead(merged, self.span) < self._exact_margin
-            again = everything[is_close[located.example]]
-            spans = spans.replaced(again, self._find_spans(self._again, located, again, None))
-            merged = merge_windows(located.example, spans, num_examples=num_examples, config=self.span)
-            merged = replace(merged, read_again=is_close)
-        return merged
-
-    @property
-    def _span_with_a_second(self) -> SpanConfig:
-        """Settings that keep a second span to compare the best with, where that is wanted."""
-        return self.span if self._again is None else replace(self.span, n_best_size=max(2, self.span.n_best_size))
-
-    def _find_spans(self, by: "_Pass", located: Windows, chosen: np.ndarray, look: Look | None) -> WindowSpans:
-        """Return the best spans of the windows chosen, in that order."""
-        by.model.train(mode=False)
-        batches = token_budget_batches(located.lengths[chosen], self._max_batch_tokens, self._layout)
-        found = [WindowSpans.none(self._span_with_a_second.n_best_size)]
-        unread: list[Logits] = []
-        for batch in batches:
-            unread += self._read_parts(by, located, chosen[batch])
-            # Dozens of small operations find the spans of one window or of a hundred.
-            if sum(len(logits.windows) for logits in unread) >= _WINDOWS_AT_ONCE or batch is batches[-1]:
-                logits = self._join(unread)
-                found.append(self._best_spans(located, logits))
-                unread.clear()
-                if look is not None:
-                    look(logits)
-        spans = WindowSpans.concatenate(found)
-        return spans.take(np.argsort(np.concatenate(batches))) if batches else spans
-
-    def _read_parts(self, by: "_Pass", located: Windows, batch: np.ndarray) -> list[Logits]:
-        """Read a batch, in halves where it does not fit into the device's memory."""
-        try:
-            return [self._read_batch(by, located, batch)]
-        except torch.OutOfMemoryError:
-            if len(batch) == 1:
-                raise
-        middle = len(batch) // 2
-        return [part for half in (batch[:middle], batch[middle:]) for part in self._read_parts(by, located, half)]
-
-    def _read_batch(self, by: "_Pass", located: Windows, batch: np.ndarray) -> Logits:
-        inputs = self._collator.to_device(self._collator.inputs(located.take(batch)))
-        with autocast(by.model, by.dtype):
-            start, end = forward(by.model, inputs)
-        return Logits(batch, start, end, inputs["attention_mask"])
-
-    def _join(self, parts: list[Logits]) -> Logits:
-        """Make one batch of several."""
-        longest = max(part.start.shape[1] for part in parts)
-        is_left = self._collator.padding_side == "left"
-
-        def joined(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
-            missing = ((longest - tensor.shape[1], tensor) for tensor in tensors)
-            return torch.cat([torch.nn.functional.pad(t, (n, 0) if is_left else (0, n)) for n, t in missing])
-
-        return Logits(
-            np.concatenate([part.windows for part in parts]),
-            joined(part.start for part in parts),
-            joined(part.end for part in parts),
-            joined(part.attention_mask for part in parts),
-        )
-
-    def _best_spans(self, located: Windows, logits: Logits) -> WindowSpans:
-        windows = located.take(logits.windows)
-        side = self._collator.padding_side
-        bounds = pad(windows.offsets, windows.lengths, fill=-1, side=side)
-        null_index = windows.null_index + first_token(windows.lengths, side)
-        places = self._collator.to_device(
-            {"bounds": torch.from_numpy(bounds), "null_index": torch.from_numpy(null_index)}
-        )
-        return best_spans(
-            logits.start,
-            logits.end,
-            **places,
-            k=self._span_with_a_second.n_best_size,
-            max_answer_length=self.span.max_answer_length,
-            may_repeat=bounds_repeat(windows.offsets, windows.row_splits),
-        ).numpy()
+        return self._finder.find(located, num_examples, self.span, look)
 
     def _with(self, window: WindowConfig, span: SpanConfig) -> "Reader":
         """Return a reader with the same model under other settings; raises UsageError if they do not suit it."""
-        if window.max_seq_length > self._longest_window:
-            check_fits(on_cpu(self._model), self._tokenizer, window.max_seq_length)
-            self._longest_window = window.max_seq_length
+        self._finder.check_fits(window.max_seq_length)
         other = copy.copy(self)
         other.window, other.span = window, span
         return other
-
-
-class _Pass(NamedTuple):
-    """What reads windows."""
-
-    model: PreTrainedModel
-    dtype: torch.dtype
-
-
-def _layout(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, packing: Packing | None, max_seq_length: int
-) -> Layout:
-    """Return how windows share a batch of a model's."""
-    if packing is not None:
-        return "packed"
-    return "equal" if padding_shows(model, tokenizer, max_seq_length) else "padded"
 
 
 def load_settings(folder: str | Path, changes: dict[str, Any]) -> tuple[WindowConfig, SpanConfig]:

@@ -21,7 +21,7 @@ LAYERS = (
     {"errors", "examples"},
     {"validation", "windows", "spans", "metrics", "batching"},
     {"storage"},
-    {"settings", "sources", "models", "pipeline", "probes", "reader", "sample", "tasks"},
+    {"settings", "sources", "models", "packing", "pipeline", "probes", "finder", "reader", "sample", "tasks"},
     {"training", "answering", "evaluation"},
     {"report"},
     {"launch"},

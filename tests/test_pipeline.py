@@ -334,7 +334,7 @@ def test_streams_with_settings_of_their_own_do_not_mix(reader: Reader) -> None:
 
 def test_settings_reach_the_answers(reader: Reader) -> None:
     def by_hand(window: WindowConfig, span: SpanConfig) -> list[str]:
-        other = Reader(reader._model, reader._tokenizer, window, span, precision="float32")
+        other = Reader(reader._finder.model, reader._tokenizer, window, span, precision="float32")
         return [p.answer for p in other.answer([Example(id="", question=q, context=c) for q, c in PAIRS])]
 
     def called(**options: Any) -> list[str]:

@@ -15,8 +15,9 @@ import mrc
 from mrc import storage
 from mrc.errors import UsageError
 from mrc.examples import Example, Prediction
+from mrc.finder import Logits
 from mrc.models import forward, load_model, load_tokenizer
-from mrc.reader import Logits, Reader
+from mrc.reader import Reader
 from mrc.spans import SpanConfig, lead
 from mrc.windows import WindowConfig, make_windows
 from tests.tiny import FAMILIES, tokenizer_for, write_model, write_reader
@@ -100,7 +101,7 @@ def test_a_question_that_is_too_long_is_refused_by_its_id(reader: Open) -> None:
 
 
 def test_a_look_sees_the_logits_of_every_window_once(reader: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mrc.reader._WINDOWS_AT_ONCE", 4)
+    monkeypatch.setattr("mrc.finder._WINDOWS_AT_ONCE", 4)
     asked = [Example(id=str(n), question="Who?", context=" ".join(CORPUS[:n])) for n in range(1, 8)]
     windows, _ = make_windows(asked, tokenizer_for("gpt2"), WINDOW)
     seen: list[Logits] = []
@@ -117,7 +118,7 @@ def test_reading_turns_dropout_off(reader: Open) -> None:
     opened = reader()
     asked = [Example(id="1", question="Who?", context=CORPUS[0])]
     expected = opened.answer(asked)
-    opened._model.train()
+    opened._finder.model.train()
     assert opened.answer(asked) == expected
 
 
@@ -210,7 +211,7 @@ def test_batches_that_do_not_fit_into_memory_are_read_in_halves(reader: Open, mo
             raise torch.OutOfMemoryError("out of memory")
         return forward(model, inputs)
 
-    monkeypatch.setattr("mrc.reader.forward", forward_in_little_memory)
+    monkeypatch.setattr("mrc.finder.forward", forward_in_little_memory)
     most = 3
     assert_same(reader().answer(asked), expected)
     assert refused
@@ -241,8 +242,8 @@ def places(predictions: list[Prediction]) -> list[tuple[int, int]]:
 def test_a_reader_that_is_loaded_has_the_weights_of_its_precision(tmp_path: pathlib.Path) -> None:
     path, asked = write_many(tmp_path)
     half, full = (open_reader(path, precision=name) for name in ("bfloat16", "float32"))
-    assert half._first.model.dtype == torch.bfloat16
-    assert full._first.model.dtype == torch.float32
+    assert half._finder._first.model.dtype == torch.bfloat16
+    assert full._finder._first.model.dtype == torch.float32
     scores = [[prediction.score for prediction in reader.answer(asked)] for reader in (half, full)]
     assert scores[0] == pytest.approx(scores[1], abs=0.1)
     assert scores[0] != scores[1]

@@ -93,13 +93,13 @@ def test_answers_depend_on_the_question(model_type: str, reader: Open) -> None:
 
 @each_type
 def test_padding_shows_in_those_that_are_known_for_it(model_type: str, reader: Open) -> None:
-    model, tokenizer = reader(model_type)._model, reader(model_type)._tokenizer
+    model, tokenizer = reader(model_type)._finder.model, reader(model_type)._tokenizer
     assert padding_shows(model, tokenizer, SETTINGS["max_seq_length"]) == (model_type in PADDING_SHOWS)
 
 
 @each_type
 def test_windows_share_a_row_in_those_that_are_known_for_it(model_type: str, reader: Open) -> None:
-    assert (reader(model_type)._collator.packing is not None) == (model_type in PACKED)
+    assert (reader(model_type)._finder.collator.packing is not None) == (model_type in PACKED)
 
 
 # X-MOD mixes dtypes by hand, and is read in float32.

@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from mrc.examples import Example, examples_from_table
+from mrc.finder import Logits
 from mrc.metrics import (
     ExampleScore,
     Scorer,
@@ -27,7 +28,7 @@ from mrc.metrics import (
     tune_null_threshold,
 )
 from mrc.models import span_loss
-from mrc.reader import Logits, Reader
+from mrc.reader import Reader
 from mrc.spans import ExampleSpans, SpanConfig
 from mrc.training.store import LabelledWindows, concatenate, read_arrow, windows_from_table
 
