@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Mapping
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ def measure(model: str, file: str, folder: str, number: int, rounds: int) -> str
         "Ray": {"Ray Data by hand": (by_hand, {}), **{name: (mrc, flags) for name, flags in _VARIANTS.items()}},
         "bare": {f"bare loop of {name}": (bare, flags) for name, flags in list(_VARIANTS.items())[:2]},
     }
-    pipes, processes = {}, []
+    pipes: dict[str, Connection] = {}
+    processes = []
     spawn = multiprocessing.get_context("spawn")
     for process_name, competitors in makers.items():
         ours, theirs = spawn.Pipe()

@@ -129,7 +129,8 @@ def token_mask(lengths: npt.NDArray[np.integer], side: str) -> npt.NDArray[np.bo
 def window_positions(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """Return shape (num_tokens,): the place in its window, from 0, of every token of rows that stand end to end."""
     ends = np.cumsum(lengths, dtype=np.int64)
-    return np.arange(lengths.sum(), dtype=np.int64) - np.repeat(ends - lengths, lengths)
+    before: npt.NDArray[np.int64] = np.repeat(ends - lengths, lengths)
+    return np.arange(len(before), dtype=np.int64) - before
 
 
 def first_token(lengths: npt.NDArray[np.integer], side: str) -> npt.NDArray[np.int64]:
