@@ -112,7 +112,7 @@ def _attend(
         out, _ = attend(module, query, key, value, attention_mask, **options)
         return out, None
     if options.get("position_bias") is not None:
-        raise NotImplementedError("a bias over all pairs of tokens in a row does not pack")
+        raise ValueError("a bias over all pairs of tokens in a row does not pack")
     if attention_mask is None and _kernel_takes(query, options):
         return _attend_on_gpu(module, query, key, value, row, options), None
     parts = zip(*(torch.split(tensor, row.lengths, dim=2) for tensor in (query, key, value)), strict=True)
