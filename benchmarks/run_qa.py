@@ -7,17 +7,13 @@ what is measured, so none of it is made faster here. Only caches are off, since 
 `--overwrite_cache`. Answers go into a Parquet file, with the n best, where run_qa writes two files of JSON.
 """
 
-import collections
-import operator
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import datasets
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
@@ -25,7 +21,6 @@ import transformers
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoTokenizer,
-    BatchEncoding,
     PreTrainedTokenizerBase,
     PrinterCallback,
     Trainer,
@@ -33,17 +28,9 @@ from transformers import (
     default_data_collator,
 )
 
+from benchmarks.run_qa_decoding import Entry, Floats, postprocess
+from benchmarks.run_qa_features import train_features, validation_features
 from mrc.examples import Example
-
-MAX_SEQ_LENGTH = 384
-DOC_STRIDE = 128
-N_BEST_SIZE = 20
-MAX_ANSWER_LENGTH = 30
-
-Columns = Mapping[str, list[Any]]
-Floats = npt.NDArray[np.float32]
-Entry = dict[str, Any]
-"""A line of the n-best list: text, start_logit, end_logit, probability."""
 
 
 class RunQA:
@@ -190,150 +177,6 @@ def as_dataset(examples: Sequence[Example]) -> datasets.Dataset:
         for example in examples
     ]
     return datasets.Dataset.from_list(rows)
-
-
-def validation_features(rows: Columns, tokenizer: PreTrainedTokenizerBase) -> BatchEncoding:
-    """Return windows with the id of each one's question, and offsets that are None outside the context."""
-    encoded = _cut(rows, tokenizer)
-    encoded["example_id"] = [rows["id"][row] for row in encoded.pop("overflow_to_sample_mapping")]
-    context = _context_index(tokenizer)
-    encoded["offset_mapping"] = [
-        [pair if part == context else None for pair, part in zip(pairs, encoded.sequence_ids(window), strict=True)]
-        for window, pairs in enumerate(encoded["offset_mapping"])
-    ]
-    return encoded
-
-
-def train_features(rows: Columns, tokenizer: PreTrainedTokenizerBase) -> BatchEncoding:
-    """Return windows with the tokens at which the answer starts and ends, the CLS where it is not in the window."""
-    encoded = _cut(rows, tokenizer)
-    golds = [rows["answers"][row] for row in encoded.pop("overflow_to_sample_mapping")]
-    offsets = encoded.pop("offset_mapping")
-    labels = [_label(encoded, window, offsets[window], gold, tokenizer) for window, gold in enumerate(golds)]
-    encoded["start_positions"] = [start for start, _ in labels]
-    encoded["end_positions"] = [end for _, end in labels]
-    return encoded
-
-
-def postprocess(
-    questions: datasets.Dataset,
-    features: datasets.Dataset,
-    start_logits: Floats,
-    end_logits: Floats,
-    *,
-    version_2_with_negative: bool,
-    null_score_diff_threshold: float,
-) -> tuple[dict[str, str], dict[str, list[Entry]]]:
-    """Return answers and n-best lists by id, as `postprocess_qa_predictions` of utils_qa.py makes them."""
-    number = {identity: i for i, identity in enumerate(questions["id"])}
-    windows = collections.defaultdict(list)
-    for i, feature in enumerate(features):
-        windows[number[feature["example_id"]]].append(i)
-    answers: dict[str, str] = {}
-    n_bests: dict[str, list[Entry]] = {}
-    for i, question in enumerate(questions):
-        found: list[Entry] = []
-        nulls: list[Entry] = []
-        for window in windows[i]:
-            start, end = start_logits[window], end_logits[window]
-            nulls.append(_entry((0, 0), start[0], end[0]))
-            found += _candidates(start, end, features[window]["offset_mapping"])
-        null = min(nulls, key=operator.itemgetter("score")) if version_2_with_negative else None
-        n_best = _n_best(found, null, question["context"])
-        n_bests[question["id"]] = n_best
-        answers[question["id"]] = _answer(n_best, null, null_score_diff_threshold)
-    return answers, n_bests
-
-
-def _candidates(start: Floats, end: Floats, offsets: Sequence[Sequence[int] | None]) -> list[Entry]:
-    """Return what the best starts and the best ends of a window make, without what is no span of the context."""
-    starts = np.argsort(start)[-1 : -N_BEST_SIZE - 1 : -1].tolist()
-    ends = np.argsort(end)[-1 : -N_BEST_SIZE - 1 : -1].tolist()
-    found = []
-    for first in starts:
-        for last in ends:
-            left, right = offsets[first], offsets[last]
-            if left is None or right is None or last < first or last - first + 1 > MAX_ANSWER_LENGTH:
-                continue
-            found.append(_entry((left[0], right[1]), start[first], end[last]))
-    return found
-
-
-def _entry(characters: tuple[int, int], start: np.float32, end: np.float32) -> Entry:
-    return {"offsets": characters, "score": start + end, "start_logit": start, "end_logit": end}
-
-
-def _n_best(found: list[Entry], null: Entry | None, context: str) -> list[Entry]:
-    """Return the best candidates with their texts and probabilities, the null answer among them where it may win."""
-    nulls = [] if null is None else [dict(null)]
-    best = sorted(found + nulls, key=operator.itemgetter("score"), reverse=True)[:N_BEST_SIZE]
-    if not any(entry["offsets"] == (0, 0) for entry in best):
-        best += nulls
-    for entry in best:
-        start, end = entry.pop("offsets")
-        entry["text"] = context[start:end]
-    if not best or (len(best) == 1 and not best[0]["text"]):
-        best.insert(0, {"text": "empty", "start_logit": 0.0, "end_logit": 0.0, "score": 0.0})
-    scores = np.array([entry.pop("score") for entry in best])
-    weights = np.exp(scores - scores.max())
-    for entry, probability in zip(best, weights / weights.sum(), strict=True):
-        entry["probability"] = probability
-    return [{key: value if key == "text" else float(value) for key, value in entry.items()} for entry in best]
-
-
-def _answer(n_best: list[Entry], null: Entry | None, threshold: float) -> str:
-    if null is None:
-        return str(n_best[0]["text"])
-    best = next((entry for entry in n_best if entry["text"]), None)
-    if best is None or null["score"] - best["start_logit"] - best["end_logit"] > threshold:
-        return ""
-    return str(best["text"])
-
-
-def _context_index(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Return which of the two texts of a window the context is: the first where padding stands on the left."""
-    return 1 if tokenizer.padding_side == "right" else 0
-
-
-def _cut(rows: Columns, tokenizer: PreTrainedTokenizerBase) -> BatchEncoding:
-    texts = [question.lstrip() for question in rows["question"]], rows["context"]
-    context = _context_index(tokenizer)
-    encoded: BatchEncoding = tokenizer(
-        texts[1 - context],
-        texts[context],
-        truncation="only_second" if context == 1 else "only_first",
-        max_length=min(MAX_SEQ_LENGTH, tokenizer.model_max_length),
-        stride=DOC_STRIDE,
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-        padding="max_length",
-    )
-    return encoded
-
-
-def _label(
-    encoded: BatchEncoding,
-    window: int,
-    offsets: Sequence[tuple[int, int]],
-    gold: Mapping[str, list[Any]],
-    tokenizer: PreTrainedTokenizerBase,
-) -> tuple[int, int]:
-    """Return the tokens between which the first gold answer stands.
-
-    An answer that begins in the window's last token of the context starts, as in run_qa, in the row's last token: the
-    offsets of what comes after the context are (0, 0), so the search for a later start runs through it.
-    """
-    ids = encoded["input_ids"][window]
-    null = next((ids.index(token) for token in (tokenizer.cls_token_id, tokenizer.bos_token_id) if token in ids), 0)
-    context = [k for k, part in enumerate(encoded.sequence_ids(window)) if part == _context_index(tokenizer)]
-    if not gold["text"]:
-        return null, null
-    start, end = gold["answer_start"][0], gold["answer_start"][0] + len(gold["text"][0])
-    if start < offsets[context[0]][0] or end > offsets[context[-1]][1]:
-        return null, null
-    after = next((k for k in range(context[0], len(ids)) if offsets[k][0] > start), len(ids))
-    before = next(k for k in range(context[-1], -1, -1) if offsets[k][1] < end)
-    return after - 1, before + 1
 
 
 def _map(questions: datasets.Dataset, features: Any, tokenizer: PreTrainedTokenizerBase) -> datasets.Dataset:

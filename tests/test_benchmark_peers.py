@@ -12,7 +12,8 @@ import torch
 from transformers import AutoModelForQuestionAnswering
 
 from benchmarks import plain_ray
-from benchmarks.run_qa import RunQA, as_dataset, train, train_features
+from benchmarks.run_qa import RunQA, as_dataset, train
+from benchmarks.run_qa_features import train_features
 from mrc.batching import pad, token_mask
 from mrc.examples import Answer, Example, Prediction, examples_to_table
 from mrc.spans import SpanConfig, compatible_predictions
