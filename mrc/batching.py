@@ -126,11 +126,10 @@ def token_mask(lengths: npt.NDArray[np.integer], side: str) -> npt.NDArray[np.bo
     return (columns >= first) & (columns < first + lengths[:, None])
 
 
-def window_positions(lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
-    """Return shape (num_tokens,): the place in its window, from 0, of every token of rows that stand end to end."""
-    ends = np.cumsum(lengths, dtype=np.int64)
-    before: npt.NDArray[np.int64] = np.repeat(ends - lengths, lengths)
-    return np.arange(len(before), dtype=np.int64) - before
+def ragged_ranges(starts: npt.NDArray[np.integer], lengths: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Return the ranges that begin at `starts`, end to end: starts (7, 2) and lengths (3, 2) give 7 8 9 2 3."""
+    before = np.cumsum(lengths, dtype=np.int64) - lengths
+    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
 
 
 def first_token(lengths: npt.NDArray[np.integer], side: str) -> npt.NDArray[np.int64]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import (
     AutoConfig,
@@ -24,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
-from mrc.batching import pad, token_mask, window_positions
+from mrc.batching import pad, ragged_ranges, token_mask
 from mrc.errors import UsageError
 from mrc.packing import Packing, packed, unpack
 from mrc.windows import Windows
@@ -188,7 +189,8 @@ class Collator:
         if self.packing is not None:
             arrays |= {"lengths": lengths, "input_ids": windows.input_ids.astype("int64")[None]}
             if self.packing.first_position is not None:
-                arrays["position_ids"] = window_positions(lengths)[None] + self.packing.first_position
+                first = np.full_like(lengths, self.packing.first_position)
+                arrays["position_ids"] = ragged_ranges(first, lengths)[None]
             if self._token_types and windows.token_type_ids is not None:
                 arrays["token_type_ids"] = windows.token_type_ids.astype("int64")[None]
             return {name: torch.from_numpy(array) for name, array in arrays.items()}

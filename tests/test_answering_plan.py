@@ -254,6 +254,20 @@ def shape(*nodes: dict[str, Any], **changes: Any) -> Shape:
     return shape_of(AnswerConfig(**changes), nodes, num_units=100)
 
 
+def test_a_small_input_is_cut_into_as_many_units_as_keep_actors_busy(make_plan: Callable[..., Plan]) -> None:
+    def units(rows: int, **changes: Any) -> list[int]:
+        made = make_plan(input=f"sample://test?num_examples={rows}", **changes)
+        return [unit.stop - unit.start for unit in made.units]
+
+    assert units(50) == [50]
+    assert sum(units(200)) == 200
+    assert 3 <= len(units(200)) <= 4
+    assert min(units(200)) >= 50
+    assert len(units(4_000)) == 16
+    assert units(4_000, unit_rows=4_000) == [4_000]
+    assert max(units(40_000)) >= 2_000
+
+
 @pytest.fixture
 def eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipeline, "cores_here", lambda: 8)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mrc.batching import ragged_ranges
 from mrc.errors import UsageError
 from mrc.examples import Example
 from mrc.windows.tokens import IntArray, PairTemplate, Tokens, keep_first_space, read_template, tokenize
@@ -84,7 +85,7 @@ class Windows:
     def take(self, indices: IntArray) -> "Windows":
         """Return the windows at `indices`, shape (n,), in that order."""
         lengths = self.lengths[indices]
-        tokens = _ragged_ranges(self.row_splits[indices], lengths)
+        tokens = ragged_ranges(self.row_splits[indices], lengths)
         return Windows(
             example=self.example[indices],
             row_splits=_row_splits(lengths),
@@ -220,7 +221,7 @@ def _cut(
     step = np.maximum(room - overlap, 1)
     count = np.where(accepted, 1 + np.maximum(-((room - length) // step), 0), 0)
     example = np.repeat(np.arange(len(length)), count)
-    start = _ragged_ranges(np.zeros_like(count), count) * step[example]
+    start = ragged_ranges(np.zeros_like(count), count) * step[example]
     return example, start, np.minimum(start + room[example], length[example])
 
 
@@ -246,7 +247,7 @@ def _assemble(template: PairTemplate, example: IntArray, question: _Pieces, cont
     for part, pieces in ((1, first), (3, second)):
         starts[:, part] += pieces.start
         lengths[:, part] = pieces.length
-    tokens = _ragged_ranges(starts.ravel(), lengths.ravel())
+    tokens = ragged_ranges(starts.ravel(), lengths.ravel())
 
     pool_offsets = [np.full((size, 2), -1, np.int32) for size in sizes]
     pool_offsets[1 if template.context_first else 3] = context.tokens.offsets
@@ -268,9 +269,3 @@ def _assemble(template: PairTemplate, example: IntArray, question: _Pieces, cont
 
 def _row_splits(lengths: IntArray) -> npt.NDArray[np.int64]:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
-
-
-def _ragged_ranges(starts: IntArray, lengths: IntArray) -> npt.NDArray[np.int64]:
-    """Return the ranges that begin at `starts`, end to end: starts (7, 2) and lengths (3, 2) give 7 8 9 2 3."""
-    before = np.cumsum(lengths, dtype=np.int64) - lengths
-    return np.repeat(starts - before, lengths) + np.arange(int(lengths.sum()), dtype=np.int64)
