@@ -215,19 +215,21 @@ def test_eight_questions_are_learned_by_heart_and_then_it_stops(
     config: functools.partial[TrainConfig], folder: pathlib.Path
 ) -> None:
     few = write_jsonl(folder / "eight.jsonl", make_rows(8, seed=3, most_others=1))
-    changes = {"learning_rate": 4e-3, "num_train_epochs": 160.0, "eval_steps": 20, "early_stopping_patience": 3}
+    # By heart after 80 steps with each of three seeds: far from the schedule's end, whatever the machine's sums.
+    changes = {"learning_rate": 3e-3, "num_train_epochs": 400.0, "warmup_ratio": 0.1}
+    changes |= {"eval_steps": 40, "early_stopping_patience": 3}
     # One window a question: the loss does not teach the windows of a context to agree.
     learned = train(
         config(
-            output=str(folder / "eight"), **{"train_data": few, "validation_data": few, "logging_steps": 20, **changes}
+            output=str(folder / "eight"), **{"train_data": few, "validation_data": few, "logging_steps": 40, **changes}
         ),
         window=WindowConfig(max_seq_length=96, doc_stride=16),
     )
     validations = learned.rows("validation")
     assert learned.result.train_windows == 8
     assert learned.result.metrics["f1"] == learned.result.metrics["exact_match"] == 100
-    assert learned.result.steps == learned.result.best_step + 60 == validations[-1]["step"]
-    assert validations[-1]["step"] < validations[-1]["total_steps"] == 160
+    assert learned.result.steps == learned.result.best_step + 120 == validations[-1]["step"]
+    assert validations[-1]["step"] < validations[-1]["total_steps"] == 400
     assert [row["step"] for row in validations if row["is_best"]][-1] == learned.result.best_step
 
 
