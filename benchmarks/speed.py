@@ -109,8 +109,14 @@ def _row(
     def median(competitor: str, key: str) -> float:
         return statistics.median(seconds.get(key, 0.0) for seconds in passes[competitor])
 
-    per_s = {competitor: number / median(competitor, "answer") for competitor in passes}
-    row = {"": name, "questions/s": per_s[name], "ratio to run_qa": round(per_s[name] / per_s["run_qa"], 2)}
+    answer_s = median(name, "answer")
+    row = {"": name, "questions/s": number / answer_s}
+    row["ratio to run_qa"] = round(median("run_qa", "answer") / answer_s, 2)
+    # The work is counted on batches without padding; its precision is that of the competitor.
+    in_float32 = name in ("run_qa", "Ray Data by hand") or name.endswith("float32")
+    work = passes["bare loop of mrc float32" if in_float32 else "bare loop of mrc"][0]
+    row["tokens/s without padding"] = work["tokens"] / answer_s
+    row["of the ceiling, %"] = 100 * work["operations"] / answer_s / work["ceiling"]
     row |= {f"{stage}, s": median(name, stage) for stage in ("start", "read", "model", "decode", "write")}
     row["peak, MiB"] = round(median(name, "peak") / 2**20)
     if answers[name]:
@@ -207,48 +213,17 @@ def _start_ray() -> None:
 
 
 def bare(model: str, file: str, folder: str, **flags: Any) -> tuple[Pass, Callable[[], dict[str, str]]]:
-    """The forward passes alone: a process a core, each with every so-manieth unit's batches ready-made."""
-    spawn = multiprocessing.get_context("spawn")
-    pipes = []
-    for rank in range(_CORES):
-        ours, theirs = spawn.Pipe()
-        spawn.Process(target=_bare_worker, args=(theirs, model, file, rank, flags), daemon=True).start()
-        pipes.append(ours)
+    """The forward passes alone, and how much work they are."""
+    from benchmarks.bare_loop import BareLoop
+
+    loop = BareLoop(model, file, processes=_CORES, unit_rows=_UNIT_ROWS, **flags)
+    work = {"tokens": float(loop.tokens), "operations": float(loop.operations), "ceiling": loop.ceiling}
 
     def once() -> dict[str, float]:
-        for pipe in pipes:
-            pipe.send("go")
-        seconds = [pipe.recv() for pipe in pipes]
-        return {"start": 0.0, "answer": max(seconds), "model": sum(seconds)}
+        seconds = loop.answer()
+        return {"start": 0.0, "answer": max(seconds), "model": sum(seconds), **work}
 
     return once, dict
-
-
-def _bare_worker(pipe: Any, model: str, file: str, rank: int, flags: dict[str, Any]) -> None:
-    import torch
-
-    from mrc.batching import token_budget_batches
-    from mrc.examples import Example
-    from mrc.models import autocast, forward
-    from mrc.reader import Reader
-    from mrc.windows import make_windows
-
-    torch.set_num_threads(1)
-    reader = Reader.from_pretrained(model, **flags)
-    finder = reader._finder
-    rows = pq.read_table(file).to_pylist()
-    batches: list[dict[str, torch.Tensor]] = []
-    for at in range(rank * _UNIT_ROWS, len(rows), _CORES * _UNIT_ROWS):
-        examples = [Example(**row) for row in rows[at : at + _UNIT_ROWS]]
-        windows, _ = make_windows(examples, reader._tokenizer, reader.window)
-        cuts = token_budget_batches(windows.lengths, finder.max_batch_tokens, finder.layout)
-        batches.extend(finder.collator.inputs(windows.take(cut)) for cut in cuts)
-    while pipe.recv() == "go":
-        began = time.perf_counter()
-        with torch.inference_mode(), autocast(finder._first.model, finder._first.dtype):
-            for inputs in batches:
-                forward(finder._first.model, inputs)
-        pipe.send(time.perf_counter() - began)
 
 
 if __name__ == "__main__":

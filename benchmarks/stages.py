@@ -1,0 +1,114 @@
+"""The stages on both sides of the model, in one process with one thread: windows and decoding, run_qa's and mrc's.
+
+    python -m benchmarks.stages --model READER --data path/to/xquad.en.json path/to/KorQuAD_v1.0_dev.json
+
+`windows` is from texts to the arrays that a model reads, with their characters; `decoding` from logits, random ones, to
+the n best spans of every question in words. Both take turns; figures are medians of their CPU time.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from benchmarks.measuring import table
+from benchmarks.run_qa import RunQA, as_dataset
+from mrc.answering.output import output_schema, predictions_table
+from mrc.batching import pad
+from mrc.examples import Example
+from mrc.metrics import get_scorer
+from mrc.models import load_tokenizer
+from mrc.sources import SourceConfig, plan_units, read_unit
+from mrc.spans import SpanConfig, WindowSpans, bounds_repeat, locate, merge_windows
+from mrc.spans.best import best_spans
+from mrc.windows import WindowConfig, Windows, make_windows
+
+_WINDOWS_AT_ONCE = 128  # as mrc.finder
+
+
+def main() -> None:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", required=True, help="folder of a reader")
+    parser.add_argument("--data", required=True, nargs="+", help="in any form that jobs/answer.py takes")
+    parser.add_argument("--questions", type=int, default=2_048, help="the first of the data: a unit")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [
+        row for data in arguments.data for row in measure(arguments.model, data, arguments.questions, arguments.rounds)
+    ]
+    print(table(rows))
+
+
+def measure(model: str, data: str, most: int, rounds: int) -> list[dict[str, Any]]:
+    """Return a row a stage."""
+    source = SourceConfig()
+    items = [item for unit in plan_units(data, source) for item in read_unit(unit, source)]
+    examples = [item for item in items if isinstance(item, Example)][:most]
+    recipe, questions = RunQA(model, threads=1), as_dataset(examples)
+    tokenizer = load_tokenizer(model)
+
+    def windows() -> Windows:
+        cut, _ = make_windows(examples, tokenizer, WindowConfig())
+        return locate(cut, [example.context for example in examples])
+
+    features, located = recipe.windows(questions), windows()
+    start, end = np.random.default_rng(0).normal(size=(2, len(features), 384)).astype(np.float32)
+    stages: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+        "windows": (lambda: recipe.windows(questions), windows),
+        "decoding": (
+            lambda: recipe.decode(questions, features, start, end),
+            lambda: _decode(examples, located, torch.from_numpy(start), torch.from_numpy(end)),
+        ),
+    }
+    found = []
+    for name, competitors in stages.items():
+        seconds = [[_cpu_s(competitor) for competitor in competitors] for _ in range(1 + rounds)][1:]
+        theirs, ours = (statistics.median(column) for column in zip(*seconds, strict=True))
+        row = {"": f"{name}, {data.rpartition('/')[2]}", "questions": len(examples), "windows": len(located)}
+        row |= {"run_qa, ms": 1000 * theirs, "mrc, ms": 1000 * ours, "ratio": theirs / ours}
+        found.append(row)
+    return found
+
+
+def _decode(examples: list[Example], located: Windows, start: torch.Tensor, end: torch.Tensor) -> pa.Table:
+    """Return the predictions, as a job has them when it writes."""
+    config, found = SpanConfig(), []
+    for at in range(0, len(located), _WINDOWS_AT_ONCE):
+        part = located.take(np.arange(at, min(at + _WINDOWS_AT_ONCE, len(located))))
+        longest = int(part.lengths.max())
+        best = best_spans(
+            start[at : at + len(part), :longest],
+            end[at : at + len(part), :longest],
+            torch.from_numpy(pad(part.offsets, part.lengths, fill=-1, side="right")),
+            torch.from_numpy(part.null_index),
+            k=config.n_best_size,
+            max_answer_length=config.max_answer_length,
+            may_repeat=bounds_repeat(part.offsets, part.row_splits),
+        )
+        found.append(best.numpy())
+    spans = merge_windows(located.example, WindowSpans.concatenate(found), num_examples=len(examples), config=config)
+    return predictions_table(
+        [Example(id=each.id, question=each.question, context=each.context) for each in examples],
+        spans,
+        schema=output_schema([], with_n_best=True),
+        scorer=get_scorer("squad"),
+        n_best_size=config.n_best_size,
+        min_probability=0.0,
+    ).table
+
+
+def _cpu_s(work: Callable[[], Any]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+if __name__ == "__main__":
+    main()
