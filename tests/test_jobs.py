@@ -290,7 +290,7 @@ class TestWithRay:
         job = jobs.train(*small_run(str(torn), tmp_path / "out", train_data=questions, max_failures=0))
         assert job.wait() == 1
         assert_is_one_error(job.stderr, "training failed: .*SafetensorError: .*incomplete")
-        logs = re.search(r"the workers' logs are in (\S+)\)$", job.stderr.strip())
+        logs = re.search(r"the workers' logs are in (\S+)\); the same command", job.stderr)
         assert logs
         assert (pathlib.Path(logs[1]) / "train").is_dir()
 

@@ -69,7 +69,10 @@ def supervise(assignment: "Assignment", *, use_gpu: bool) -> None:
     if fit.error is not None:
         failures = getattr(fit.error, "worker_failures", {})
         cause = _cause(next(iter(failures.values()), fit.error))
-        raise RunError(f"training failed: {cause} (the workers' logs are in {_log_folder()})") from fit.error
+        raise RunError(
+            f"training failed: {cause} (the workers' logs are in {_log_folder()}); the same command goes on from the "
+            "last checkpoint"
+        ) from fit.error
 
 
 def _take(conductor: Any, log: RunLog) -> MrcError | None:
