@@ -37,13 +37,15 @@ def main() -> None:
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--model", required=True, help="folder of the encoder")
     parser.add_argument("--data", required=True, type=Path, help="SQuAD-style JSON file")
+    parser.add_argument("--epochs", type=float, default=None, help="in place of the recipe's")
     parser.add_argument("--output", default=None, help="folder for the run; by default a temporary one")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mrc-benchmark-") as scratch:
-        print(measure(arguments.recipe, arguments.model, arguments.data, arguments.output or f"{scratch}/run", scratch))
+        output = arguments.output or f"{scratch}/run"
+        print(measure(arguments.recipe, arguments.model, arguments.data, output, scratch, arguments.epochs))
 
 
-def measure(name: str, model: str, data: Path, output: str, scratch: str) -> str:
+def measure(name: str, model: str, data: Path, output: str, scratch: str, epochs: float | None) -> str:
     """Run a recipe and return its record as a Markdown table."""
     from mrc.sources import SourceConfig
     from mrc.spans import SpanConfig
@@ -52,6 +54,8 @@ def measure(name: str, model: str, data: Path, output: str, scratch: str) -> str
 
     sides = hold_out_articles(data, Path(scratch)) if name == "korquad" else {"train_data": str(data)}
     flags = {"dropout": 0.0, "logging_steps": 20, "eval_on_start": True, **sides, **RECIPES[name]}
+    if epochs is not None:
+        flags["num_train_epochs"] = epochs
     train = TrainConfig(model=model, output=output, **flags)
     planned = plan(train, SourceConfig(), WindowConfig(), SpanConfig())
     start_ray()
