@@ -121,7 +121,7 @@ def resume_s(folder: str, arguments: argparse.Namespace) -> float:
         named = replace(record, name=name)
         (output / "commits" / f"{name}.json").write_text(json.dumps(vars(named)))
     began = time.perf_counter()
-    ledger = Ledger.read(str(output), names)
+    ledger = Ledger.read(str(output), names, timeout_s=600)
     assert ledger.rows == 2048 * arguments.num_units
     return time.perf_counter() - began
 

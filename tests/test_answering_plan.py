@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mrc import storage
-from mrc.answering import AnswerConfig, Plan, pipeline, plan
+from mrc.answering import AnswerConfig, Plan, pipeline, plan, records
 from mrc.answering.config import MAY_CHANGE, check_input
 from mrc.answering.pipeline import Shape, shape_of
 from mrc.answering.plan import model_fingerprint
@@ -342,7 +342,13 @@ def test_what_is_not_refused_fits(nodes: list[tuple[int, int]], num_actors: int 
     assert not found.use_gpu or found.num_actors <= gpus
 
 
-# What is told
+def test_nodes_that_are_yet_to_come_are_taken_for_large_ones() -> None:
+    grown = shape(node(0), use_gpu=True, num_actors=4, wait_for_nodes=True)
+    assert (grown.num_actors, grown.use_gpu, grown.task_cpus, grown.most_tasks) == (4, True, 1.0, None)
+    assert shape(node(2), num_actors=4, wait_for_nodes=True).most_tasks == 2
+
+
+# Records, and what is told
 
 
 def record(name: str, rows: int, rejected: int = 0) -> UnitRecord:
@@ -357,6 +363,19 @@ def record(name: str, rows: int, rejected: int = 0) -> UnitRecord:
         read_again=0,
         seconds={"read": 1.0},
     )
+
+
+@pytest.mark.parametrize("at_once", [1, 2, 100])
+def test_a_folders_records_are_counted_however_many_are_read_together(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(records, "_READ_AT_ONCE", at_once)
+    output = f"memory://{uuid.uuid4().hex}"
+    for number in range(5):
+        record(f"unit-{number}", 10 + number, rejected=number).write(output)
+    ledger = Ledger.read(output, ["unit-0", "unit-3", "unit-4", "unit-9"], timeout_s=60)
+    assert ledger.names == {"unit-0", "unit-3", "unit-4"}
+    assert (ledger.rows, ledger.rejected, ledger.rejecting) == (37, 7, {"unit-3", "unit-4"})
 
 
 def test_a_line_tells_progress_and_what_is_left() -> None:

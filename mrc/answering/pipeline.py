@@ -64,7 +64,8 @@ def shape_of(config: AnswerConfig, nodes: Sequence[dict[str, Any]], num_units: i
     places = int(gpus) if use_gpu else sum(_actors_on(node) for node in nodes)
     num_actors = config.num_actors or max(1, min(places, num_units))
     actor_cpus = 0.25
-    is_large = cpus - num_actors * actor_cpus >= _MANY_CPUS
+    # Of a cluster that has yet to come, the nodes are taken for large ones.
+    is_large = cpus - num_actors * actor_cpus >= _MANY_CPUS or (config.wait_for_nodes and not cpus)
     task_cpus = 1.0 if is_large else 0.25
     needed = num_actors * actor_cpus + 2 * task_cpus
     if not config.wait_for_nodes:

@@ -12,12 +12,15 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 
 from mrc import storage
 from mrc.metrics import Sums
 
 RECORDS = "commits"
 _SUFFIX = ".json"
+_READ_AT_ONCE = 10_000
+"""Records whose texts are held together; a store's patience is for so many, however many there are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +65,22 @@ class Ledger:
     sums: Sums = field(default_factory=Sums)
 
     @classmethod
-    def read(cls, output: str, wanted: Iterable[str]) -> "Ledger":
-        """Return the sum of the records that an output folder has of some units."""
+    def read(cls, output: str, wanted: Iterable[str], *, timeout_s: float) -> "Ledger":
+        """Return the sum of the records that an output folder has of some units.
+
+        Args:
+            output: The output folder.
+            wanted: Names of units.
+            timeout_s: Of the listing, and of each ten thousand records, see `mrc.storage.persistently`.
+        """
         ledger = cls()
-        there = set(storage.list_names(storage.join(output, RECORDS)))
+        list_records = partial(storage.list_names, storage.join(output, RECORDS))
+        there = set(storage.persistently(list_records, timeout_s=timeout_s))
         urls = [storage.join(output, RECORDS, name + _SUFFIX) for name in wanted if name + _SUFFIX in there]
-        for text in storage.for_each(storage.read_text, urls):
-            ledger.add(UnitRecord(**json.loads(text)))
+        for at in range(0, len(urls), _READ_AT_ONCE):
+            read = partial(storage.for_each, storage.read_text, urls[at : at + _READ_AT_ONCE])
+            for text in storage.persistently(read, timeout_s=timeout_s):
+                ledger.add(UnitRecord(**json.loads(text)))
         return ledger
 
     def add(self, record: UnitRecord) -> None:

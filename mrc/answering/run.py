@@ -96,7 +96,7 @@ class _Answering:
     def __init__(self, plan: Plan, shape: Shape, check_lease: Callable[[], None]) -> None:
         self._plan, self._shape, self._check_lease = plan, shape, check_lease
         self._units = {unit.name: Order(unit) for unit in plan.units}
-        self._ledger = plan.patiently(lambda: Ledger.read(plan.config.output, self._units))
+        self._ledger = Ledger.read(plan.config.output, self._units, timeout_s=plan.config.store_timeout_s)
         self._progress = Progress(self._ledger, plan.num_questions)
         self._failures: dict[str, UnitError] = {}
         """Of the last pass, by the unit's name."""
