@@ -9,15 +9,13 @@ measures how long the finished job, run again, takes to say so, and, with --num_
 """
 
 import argparse
-import json
 import logging
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measuring import PeakMemory, table
+from benchmarks.measuring import PeakMemory, table, write_records
 from mrc.launch import run_job, start_ray
 
 _KINDS = {
@@ -107,19 +105,11 @@ def count_ids(output: str) -> int:
 
 def resume_s(folder: str, arguments: argparse.Namespace) -> float:
     """Return the seconds in which the records of many units are read."""
-    from mrc.answering.records import Ledger, UnitRecord
-    from mrc.metrics import Sums
+    from mrc.answering.records import RECORDS, Ledger
 
-    record = UnitRecord(
-        name="", rows=2048, answered=2047, rejects={"empty_question": 1}, windows=3000, sums=Sums(total=2047).to_dict(),
-        groups=0, read_again=0, seconds={"read": 1.0, "model": 2.0, "write": 0.5},
-    )  # fmt: skip
     output = Path(folder) / "resume"
-    (output / "commits").mkdir(parents=True)
     names = [f"questions.parquet-0123456789ab-{number:012d}-{number + 1:012d}" for number in range(arguments.num_units)]
-    for name in names:
-        named = replace(record, name=name)
-        (output / "commits" / f"{name}.json").write_text(json.dumps(vars(named)))
+    write_records(output / RECORDS, names)
     began = time.perf_counter()
     ledger = Ledger.read(str(output), names, timeout_s=600)
     assert ledger.rows == 2048 * arguments.num_units

@@ -1,29 +1,46 @@
-"""cluster.yaml, as far as it can be checked without a cloud: by Ray's schema, and EC2's own of RunInstances.
+"""cluster.yaml and the README's way from `ray up` to `ray down`, as far as they can be checked without a cloud.
 
-Ray has no dry run, its schema says nothing of node_config, and it does not compare a type's least and most workers.
+Ray has no dry run. Its own schema reads the file, EC2's reads the nodes, and Ray's provider runs on answers of EC2's that
+are made up here. Of the README each `ray` command is parsed by the installed Ray, each `aws` command by the shapes of
+botocore, and each job's flags by the job.
 """
 
+import inspect
+import json
 import pathlib
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import botocore.session
 import pytest
 import yaml
 from botocore.validate import ParamValidator
 
-CLUSTER = pathlib.Path(__file__).resolve().parents[1] / "cluster.yaml"
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SECTION = re.compile(r"^## On AWS\n(.*?)^## ", re.DOTALL | re.MULTILINE)
+DRIVER_ACTIONS = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"}
 
 
 @pytest.fixture(scope="module")
 def cluster() -> dict[str, Any]:
-    loaded: dict[str, Any] = yaml.safe_load(CLUSTER.read_text(encoding="utf-8"))
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "cluster.yaml").read_text(encoding="utf-8"))
     return loaded
 
 
 def test_ray_takes_it(cluster: dict[str, Any]) -> None:
+    from ray.autoscaler._private.docker import validate_docker_config
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    validate_config(prepare_config(cluster))
+    prepared = prepare_config(cluster)
+    validate_config(prepared)
+    validate_docker_config(prepared)
+    assert [command for command in prepared["setup_commands"] if "ray-wheels" in command] == []
 
 
 def test_ec2_takes_its_nodes(cluster: dict[str, Any]) -> None:
@@ -38,5 +55,204 @@ def test_its_numbers_make_sense(cluster: dict[str, Any]) -> None:
     assert types[cluster["head_node_type"]]["resources"] == {"CPU": 0}
     workers = [node_type for name, node_type in types.items() if name != cluster["head_node_type"]]
     for node_type in workers:
-        assert 0 <= node_type["min_workers"] <= node_type["max_workers"] <= cluster["max_workers"]
+        assert 0 == node_type["min_workers"] < node_type["max_workers"] <= cluster["max_workers"]
+        assert node_type["resources"]["GPU"] >= 1
+        assert node_type["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
+    assert "InstanceMarketOptions" not in types[cluster["head_node_type"]]["node_config"], "its loss ends the cluster"
+    assert cluster["idle_timeout_minutes"] <= 15
     assert "RAY_JOB_STOP_WAIT_TIME_S=300" in " ".join(cluster["head_start_ray_commands"])
+
+
+def test_nobody_outside_reaches_what_takes_jobs(cluster: dict[str, Any]) -> None:
+    from ray.autoscaler._private.aws.config import _create_default_inbound_rules
+
+    assert "--dashboard-host=127.0.0.1" in " ".join(cluster["head_start_ray_commands"])
+    assert "security_group" not in cluster["provider"]
+    inside, ssh = _create_default_inbound_rules({"sg-1"})
+    assert inside["UserIdGroupPairs"] == [{"GroupId": "sg-1"}]
+    assert "IpRanges" not in inside
+    assert (ssh["FromPort"], ssh["ToPort"]) == (22, 22)
+
+
+# ---- one Ray everywhere
+
+
+def test_one_ray_everywhere() -> None:
+    import ray
+
+    [pin] = re.findall(r"^ray==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert ray.__version__ == pin
+    named: dict[str, set[str]] = {}
+    suffixes = {".yaml", ".yml", ".md", ".sh", ".py", ".toml"}
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in listed.splitlines():
+        path = ROOT / name
+        if path.suffix not in suffixes or path.parent.name in ("tests", "benchmarks") or not path.is_file():
+            continue
+        text = path.read_text(encoding="utf-8")
+        for image, python in re.findall(r"rayproject/ray:(\S+?)-py(\d+)", text):  # in comments too
+            assert (image, python) == (pin, "311"), name
+            named.setdefault(name, set()).add("image")
+        for version in re.findall(r'rayVersion: "(.*)"', text):
+            assert version == pin, name
+            named.setdefault(name, set()).add("rayVersion")
+        for version in re.findall(r"\bRay (\d+\.\d+)\b", text):
+            assert version == pin.rpartition(".")[0], name
+            named.setdefault(name, set()).add("words")
+    assert {"cluster.yaml", "schedule/rayjob.yaml", "schedule/raycronjob.yaml", "schedule/cronjob.yaml"} <= {
+        name for name, kinds in named.items() if "image" in kinds
+    }
+    assert "words" in named["README.md"]
+
+
+def test_images_have_a_python_that_mrc_runs_on() -> None:
+    [least] = re.findall(r'requires-python = ">=3\.(\d+)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert int(least) <= 11
+    assert sys.version_info >= (3, int(least))
+
+
+# ---- README, "On AWS"
+
+
+@pytest.fixture(scope="module")
+def section() -> str:
+    found = SECTION.search((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert found, "README.md has no section ## On AWS"
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def commands(section: str) -> list[list[str]]:
+    """The words of each command, continued lines joined, without what is written into files."""
+    text = "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
+    text = re.sub(r"<<'END'\n.*?\nEND\n", "\n", text, flags=re.DOTALL).replace("\\\n", " ")
+    return [words for line in text.splitlines() if (words := shlex.split(line, comments=True))]
+
+
+@pytest.fixture(scope="module")
+def policies(section: str) -> dict[str, list[dict[str, Any]]]:
+    """The statements of each policy that the section writes."""
+    files = re.findall(r"cat > (\w+)\.json <<'END'\n(.*?)\nEND\n", section, re.DOTALL)
+    return {name: json.loads(text)["Statement"] for name, text in files}
+
+
+def actions(statements: list[dict[str, Any]]) -> set[str]:
+    listed = [statement["Action"] for statement in statements if statement["Effect"] == "Allow"]
+    return {action for each in listed for action in ([each] if isinstance(each, str) else each)}
+
+
+def test_rays_commands_are_rays(commands: list[list[str]]) -> None:
+    from ray.scripts.scripts import cli
+
+    seen = []
+    for words in commands:
+        if not words[0].endswith("ray"):
+            continue
+        command: Any = cli
+        rest = words[1:]
+        while hasattr(command, "commands"):
+            command = command.commands[rest[0]]
+            rest = rest[1:]
+        context = command.make_context(command.name, rest)
+        seen.append(command.name)
+        if "cluster_config_file" in context.params:
+            assert context.params["cluster_config_file"] == "cluster.yaml"
+    assert seen[0] == "up"
+    assert seen[-1] == "down"
+    assert {"dashboard", "submit", "status"} <= set(seen)
+
+
+def test_the_jobs_flags_are_the_jobs(commands: list[list[str]], cluster: dict[str, Any]) -> None:
+    from mrc.answering import CONFIGS
+    from mrc.answering.config import AnswerConfig, check_input
+    from mrc.launch import parse_configs
+
+    jobs = [words[words.index("jobs/answer.py") + 1 :] for words in commands if "jobs/answer.py" in words]
+    assert jobs
+    for flags in jobs:
+        config: AnswerConfig = parse_configs(CONFIGS, "", flags)[0]
+        check_input(config)
+        assert config.wait_for_nodes
+        assert config.use_gpu, "there is none to see yet"
+        assert config.num_actors == cluster["max_workers"], "one is the default where nothing is there yet"
+
+
+def test_awss_commands_are_awss(commands: list[list[str]], policies: dict[str, list[dict[str, Any]]]) -> None:
+    session = botocore.session.get_session()
+    for words in commands:
+        if words[0] != "aws" or words[1] == "s3":
+            continue
+        service = session.get_service_model(words[1])
+        operations = {botocore.xform_name(name, "-"): name for name in service.operation_names}
+        members = service.operation_model(operations[words[2]]).input_shape.members
+        options = {"--" + botocore.xform_name(member, "-") for member in members} | {"--output", "--query", "--region"}
+        assert {word for word in words if word.startswith("--")} <= options
+        files = [word.removeprefix("file://").removesuffix(".json") for word in words if word.startswith("file://")]
+        assert set(files) <= policies.keys()
+
+
+def test_the_roles_of_the_nodes_are_made(commands: list[list[str]], cluster: dict[str, Any]) -> None:
+    made = {
+        words[words.index("--instance-profile-name") + 1]
+        for words in commands
+        if words[:3] == ["aws", "iam", "create-instance-profile"]
+    }
+    types = cluster["available_node_types"].values()
+    assert made == {node_type["node_config"]["IamInstanceProfile"]["Name"] for node_type in types}
+
+
+def test_the_policies_name_actions_of_aws(policies: dict[str, list[dict[str, Any]]]) -> None:
+    assert policies.keys() == {"trust", "worker", "head"}
+    assert actions(policies["worker"]) == DRIVER_ACTIONS
+    session = botocore.session.get_session()
+    for action in actions(policies["head"]):
+        service, operation = action.split(":")
+        if action != "iam:PassRole":  # a right that RunInstances asks for, and no operation
+            assert operation in session.get_service_model(service).operation_names
+
+
+@pytest.fixture
+def ec2_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """Answer EC2's requests here, with a node, and note what was asked."""
+    from ray.autoscaler._private.aws import utils
+
+    calls: set[str] = set()
+    instance = {"InstanceId": "i-1", "State": {"Name": "running"}, "Tags": []}
+    answers = {
+        "DescribeInstances": {"Reservations": [{"Instances": [instance]}]},
+        "RunInstances": {"Instances": [instance]},
+    }
+
+    def answer(model: Any, **_: Any) -> tuple[Any, dict[str, Any]]:
+        calls.add(f"ec2:{model.name}")
+        return SimpleNamespace(status_code=200), answers.get(model.name, {})
+
+    for name, value in (("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_SECRET_ACCESS_KEY", "nothing")):
+        monkeypatch.setenv(name, value)
+    session = boto3.Session()
+    session.events.register("before-call.ec2", answer)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", session)
+    utils.resource_cache.cache_clear()
+    yield calls
+    utils.resource_cache.cache_clear()
+
+
+def test_the_heads_role_may_do_what_the_autoscaler_does(
+    ec2_calls: set[str], cluster: dict[str, Any], policies: dict[str, list[dict[str, Any]]]
+) -> None:
+    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+
+    provider = AWSNodeProvider(cluster["provider"], cluster["cluster_name"])
+    node_config = cluster["available_node_types"]["gpu"]["node_config"]
+    provider.create_node({**node_config, "SubnetIds": ["subnet-1"]}, {"ray-node-name": "mrc"}, 1)
+    assert provider.non_terminated_nodes({}) == ["i-1"]
+    provider.set_node_tags("i-1", {"ray-node-status": "up-to-date"})
+    provider.terminate_nodes(["i-1"])
+    assert ec2_calls == {f"ec2:{name}" for name in ("DescribeInstances", "RunInstances", "CreateTags", "TerminateInstances")}
+    allowed = actions(policies["head"])
+    assert ec2_calls <= allowed
+    assert allowed - ec2_calls == {"iam:PassRole", "ssm:GetParameters"}
+    # What ends nodes ends those of this cluster alone, by the tag that Ray gives them.
+    [ending] = [each for each in policies["head"] if "ec2:TerminateInstances" in each["Action"]]
+    assert ending["Condition"] == {"StringEquals": {"aws:ResourceTag/ray-cluster-name": cluster["cluster_name"]}}
+    assert inspect.getsource(AWSNodeProvider).count("TAG_RAY_CLUSTER_NAME")

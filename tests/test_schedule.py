@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 import yaml
 
+from mrc import answering
+from mrc.answering.config import AnswerConfig
 from mrc.evaluation import CONFIGS
 from mrc.evaluation.config import EvaluateConfig
 from mrc.launch import parse_configs
@@ -28,7 +30,7 @@ from mrc.launch import parse_configs
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SCHEDULE = ROOT / "schedule"
 SCRIPT = SCHEDULE / "nightly.sh"
-MANIFESTS = sorted(SCHEDULE.glob("*.yaml"))
+RAY_JOBS = ["rayjob.yaml", "rayjob_answers.yaml"]
 ADDRESS = "http://head:8265"
 FLAGS = ["--model", "s3://b/model", "--input", "s3://b/dev/*.parquet", "--baseline", "last", "--fail_if_drop", "0.5"]
 
@@ -43,6 +45,9 @@ RAY_JOB_SPEC = set(
 RAY_CLUSTER_SPEC = set(
     "suspend managedBy autoscalerOptions headServiceAnnotations enableInTreeAutoscaling gcsFaultToleranceOptions "
     "headGroupSpec rayVersion workerGroupSpecs".split()
+)
+AUTOSCALER_OPTIONS = set(
+    "resources image imagePullPolicy securityContext idleTimeoutSeconds upscalingMode env envFrom volumeMounts".split()
 )
 HEAD_GROUP_SPEC = {"template", "headService", "enableIngress", "rayStartParams", "serviceType"}
 WORKER_GROUP_SPEC = set(
@@ -184,6 +189,8 @@ def assert_is_ray_job(spec: dict[str, Any]) -> None:
     assert spec["submissionMode"] in SUBMISSION_MODES
     cluster = spec["rayClusterSpec"]
     assert set(cluster) <= RAY_CLUSTER_SPEC
+    assert cluster["rayVersion"]
+    assert set(cluster.get("autoscalerOptions", {})) <= AUTOSCALER_OPTIONS
     assert set(cluster["headGroupSpec"]) <= HEAD_GROUP_SPEC
     [head] = containers(cluster["headGroupSpec"]["template"])
     assert cluster["workerGroupSpecs"]
@@ -303,34 +310,31 @@ def test_the_crontab_line(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_all_manifests_are_tested() -> None:
-    assert {path.name for path in MANIFESTS} == {"rayjob.yaml", "raycronjob.yaml", "cronjob.yaml"}
+    assert {path.name for path in SCHEDULE.glob("*.yaml")} == {*RAY_JOBS, "raycronjob.yaml", "cronjob.yaml"}
 
 
-@pytest.mark.parametrize("manifest", MANIFESTS, ids=lambda path: path.name)
-def test_versions_are_the_tested_ones(manifest: pathlib.Path) -> None:
-    [version] = re.findall(r"^ray==(\S+)$", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
-    text = manifest.read_text(encoding="utf-8")
-    images = re.findall(r"image: (\S+)", text)  # in comments too
-    assert images
-    assert {image.rpartition("-")[0] for image in images} == {f"rayproject/ray:{version}-py311"}
-    assert set(re.findall(r'rayVersion: "(.*)"', text)) <= {version}
-
-
-def test_ray_job() -> None:
-    job = load(SCHEDULE / "rayjob.yaml")
+@pytest.mark.parametrize("name", RAY_JOBS)
+def test_ray_job(name: str) -> None:
+    job = load(SCHEDULE / name)
     assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
     assert_is_ray_job(job["spec"])
-    assert job["spec"]["rayClusterSpec"]["rayVersion"]
 
 
-def test_ray_job_on_gpus() -> None:
-    lines = (SCHEDULE / "rayjob.yaml").read_text(encoding="utf-8").splitlines()
-    start = next(number for number, line in enumerate(lines) if "# - groupName: gpu" in line)
-    [group] = yaml.safe_load("\n".join(line.replace("# ", "", 1) for line in lines[start:]))
-    spec = load(SCHEDULE / "rayjob.yaml")["spec"]
-    spec["rayClusterSpec"]["workerGroupSpecs"] = [group]
-    assert_is_ray_job(spec)
-    assert group["template"]["spec"]["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == 1
+def test_gpus_come_from_none_and_go() -> None:
+    cluster = load(SCHEDULE / "rayjob_answers.yaml")["spec"]["rayClusterSpec"]
+    assert cluster["enableInTreeAutoscaling"] is True, "else nobody brings pods"
+    [group] = cluster["workerGroupSpecs"]
+    assert (group["replicas"], group["minReplicas"]) == (0, 0)
+    [container] = group["template"]["spec"]["containers"]
+    assert container["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert container["image"].endswith("-gpu")
+
+
+def test_the_ray_jobs_differ_in_what_they_do_alone() -> None:
+    one, other = (load(SCHEDULE / name)["spec"] for name in RAY_JOBS)
+    shared = "submissionMode runtimeEnvYAML shutdownAfterJobFinishes ttlSecondsAfterFinished".split()
+    assert {name: one[name] for name in shared} == {name: other[name] for name in shared}
+    assert one["rayClusterSpec"]["headGroupSpec"] == other["rayClusterSpec"]["headGroupSpec"]
 
 
 def test_ray_cron_job_repeats_the_ray_job() -> None:
@@ -341,14 +345,31 @@ def test_ray_cron_job_repeats_the_ray_job() -> None:
     assert cron["spec"]["jobTemplate"]["activeDeadlineSeconds"] < 24 * 3600
 
 
+def entrypoint_of(name: str, run: Run) -> list[str]:
+    """Return the words of a RayJob's entrypoint, which Ray gives to the shell of subprocess."""
+    [command] = run("/bin/sh", "-c", load(SCHEDULE / name)["spec"]["entrypoint"]).calls
+    return command
+
+
 def test_the_ray_jobs_entrypoint(run: Run) -> None:
     before = today()
-    # As Ray runs an entrypoint: by the shell of subprocess.
-    ran = run("/bin/sh", "-c", load(SCHEDULE / "rayjob.yaml")["spec"]["entrypoint"])
-    [command] = ran.calls
-    config = evaluation(command)
+    config = evaluation(entrypoint_of("rayjob.yaml", run))
     assert config.run_id in {before, today()}
     assert_is_the_evaluation(config, str(config.run_id))
+
+
+def test_the_answering_ray_jobs_entrypoint(run: Run) -> None:
+    program, script, *flags = entrypoint_of("rayjob_answers.yaml", run)
+    assert (program, script) == ("python", "jobs/answer.py")
+    [group] = load(SCHEDULE / "rayjob_answers.yaml")["spec"]["rayClusterSpec"]["workerGroupSpecs"]
+    assert parse_configs(answering.CONFIGS, "", flags)[0] == AnswerConfig(
+        model="s3://bucket/korquad/model",
+        input="s3://bucket/questions/*.parquet",
+        output="s3://bucket/answers",
+        use_gpu=True,
+        num_actors=group["maxReplicas"],
+        wait_for_nodes=True,
+    )
 
 
 def test_ray_takes_the_ray_jobs_runtime_env() -> None:
@@ -444,8 +465,9 @@ def test_there_are_no_credentials(path: pathlib.Path) -> None:
     assert set(values) <= {"...,"}
 
 
-def test_no_other_command_calls_the_job() -> None:
-    """Each file with a call of jobs/evaluate.py has a test of it above."""
+def test_no_other_command_calls_a_job() -> None:
+    """Each file with a call of a job has a test of it above."""
     for path in SCHEDULE.glob("*.*"):
-        calls = len(re.findall(r"python jobs/evaluate\.py", path.read_text(encoding="utf-8")))
-        assert calls == (0 if path.name == "airflow_dag.py" else 1), path
+        calls = re.findall(r"python (jobs/\w+\.py)", path.read_text(encoding="utf-8"))
+        script = "jobs/answer.py" if path.name == "rayjob_answers.yaml" else "jobs/evaluate.py"
+        assert calls == ([] if path.name == "airflow_dag.py" else [script]), path
