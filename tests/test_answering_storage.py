@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
+from ray.data.exceptions import ExecutionTimeoutError
 
 from mrc import storage
 from mrc.answering import AnswerConfig, Plan, best, lease, plan, run
@@ -247,3 +248,20 @@ def test_stream_that_breaks_off(
     assert len(driver.answered) == UNITS
     assert "Ray gave up; what is missing is tried again: RuntimeError: no progress for 600 s" in caplog.text
     assert content(tmp_path / "out") == content(tmp_path / "undisturbed")
+
+
+def test_stream_that_never_begins(
+    planned: Plan, driver: Driver, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no node comes the job ends; it does not look for rows that end a process which there never was."""
+
+    def stream(*_: Any, **__: Any) -> Iterator[UnitRecord]:
+        yield from ()
+        raise ExecutionTimeoutError("no progress for 600 s")
+
+    running = importlib.import_module("mrc.answering.run")
+    monkeypatch.setattr(running, "stream", stream)
+    monkeypatch.setattr(running, "Isolation", None)
+    said = driver.error(into(planned, tmp_path / "out"), fails_at=-1)
+    assert said.startswith(f"{UNITS} of {UNITS} units could not be answered, ")
+    assert "no progress for 600 s; the same command goes on" in said

@@ -14,6 +14,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 import ray
+from ray.data.exceptions import ExecutionTimeoutError
 
 from mrc import storage
 from mrc.answering.best import PARTS
@@ -102,6 +103,8 @@ class _Answering:
         """Of the last pass, by the unit's name."""
         self._lost_by = "its process died"
         """Why units of the last pass are missing of which no failure is told."""
+        self._stalled = False
+        """Whether they waited in vain, as for nodes, so that nothing is known of their rows."""
         self._work = ray.put(work_of(plan, shape.threads))
 
     def run(self) -> Ledger:
@@ -113,10 +116,11 @@ class _Answering:
         for number in range(_PASSES):
             missing = self._missing()
             self._failures.clear()
+            self._stalled = False
             for at in range(0, len(missing), ROUND_UNITS):
                 # Not in the second pass, which is to tell what keeps dying.
                 self._stream(missing[at : at + ROUND_UNITS], retries=0 if number == _PASSES - 2 else _RETRIES)
-            if number == _PASSES - 2:
+            if number == _PASSES - 2 and not self._stalled:
                 self._isolate([order for order in self._missing() if not self._is_of_the_store(order)])
         self._check_rejects(final=True)
         self._check_complete()
@@ -138,6 +142,7 @@ class _Answering:
         except MrcError:
             raise
         except Exception as error:  # of Ray, as where it stalls: what has no record yet is for the next pass
+            self._stalled |= isinstance(error, ExecutionTimeoutError)
             self._lost_by = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             logger.warning("Ray gave up; what is missing is tried again: %s", self._lost_by)
 
