@@ -1,17 +1,17 @@
 """cluster.yaml and the README's way from `ray up` to `ray down`, as far as they can be checked without a cloud.
 
-Ray has no dry run. Its own schema reads the file, EC2's reads the nodes, and Ray's provider runs on answers of EC2's that
-are made up here. Of the README each `ray` command is parsed by the installed Ray, each `aws` command by the shapes of
-botocore, and each job's flags by the job.
+Ray has no dry run. Its own schema reads the file, EC2's reads the nodes, and Ray's provider runs on answers of EC2's
+that are made up here. Of the README each `ray` command is parsed by the installed Ray, each `aws` command by botocore's
+shapes, and each job's flags by the job.
 """
 
-import inspect
 import json
 import pathlib
 import re
 import shlex
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +24,7 @@ from botocore.validate import ParamValidator
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SECTION = re.compile(r"^## On AWS\n(.*?)^## ", re.DOTALL | re.MULTILINE)
-DRIVER_ACTIONS = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"}
+S3_ACTIONS = {"s3:ListBucket", "s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"}
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +111,26 @@ def test_images_have_a_python_that_mrc_runs_on() -> None:
     assert sys.version_info >= (3, int(least))
 
 
+# ---- what a job takes along
+
+
+def test_a_job_takes_the_checkout_along_and_nothing_else(tmp_path: pathlib.Path) -> None:
+    from ray._private.runtime_env.packaging import create_package
+    from ray._private.runtime_env.working_dir import upload_working_dir_if_needed
+
+    archive = tmp_path / "job.zip"
+
+    def keep(folder: str, excludes: list[str], *_: Any) -> None:
+        create_package(folder, archive, include_gitignore=True, excludes=excludes)
+
+    env = upload_working_dir_if_needed({"working_dir": str(ROOT)}, True, str(tmp_path), upload_fn=keep)
+    assert env["working_dir"].startswith("gcs://_ray_pkg_")
+    names = set(zipfile.ZipFile(archive).namelist())
+    assert {"jobs/answer.py", "jobs/train.yaml", "mrc/__init__.py", "mrc/report/style.css", "constraints.txt"} <= names
+    assert not {name.split("/")[0] for name in names} & {".git", ".venv", "demo", "out", ".mypy_cache"}
+    assert archive.stat().st_size < 2 * 2**20
+
+
 # ---- README, "On AWS"
 
 
@@ -123,10 +143,15 @@ def section() -> str:
 
 @pytest.fixture(scope="module")
 def commands(section: str) -> list[list[str]]:
-    """The words of each command, continued lines joined, without what is written into files."""
+    """The words of each command, continued lines joined, a loop's once for each node, without what goes into files."""
     text = "\n".join(re.findall(r"```sh\n(.*?)```", section, re.DOTALL))
     text = re.sub(r"<<'END'\n.*?\nEND\n", "\n", text, flags=re.DOTALL).replace("\\\n", " ")
-    return [words for line in text.splitlines() if (words := shlex.split(line, comments=True))]
+    return [
+        words
+        for line in text.splitlines()
+        for node in (("head", "worker") if "$node" in line else ("",))
+        if (words := shlex.split(line.replace("$node", node), comments=True))
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +184,7 @@ def test_rays_commands_are_rays(commands: list[list[str]]) -> None:
             assert context.params["cluster_config_file"] == "cluster.yaml"
     assert seen[0] == "up"
     assert seen[-1] == "down"
-    assert {"dashboard", "submit", "status"} <= set(seen)
+    assert {"dashboard", "submit", "exec"} <= set(seen)
 
 
 def test_the_jobs_flags_are_the_jobs(commands: list[list[str]], cluster: dict[str, Any]) -> None:
@@ -202,10 +227,10 @@ def test_the_roles_of_the_nodes_are_made(commands: list[list[str]], cluster: dic
 
 
 def test_the_policies_name_actions_of_aws(policies: dict[str, list[dict[str, Any]]]) -> None:
-    assert policies.keys() == {"trust", "worker", "head"}
-    assert actions(policies["worker"]) == DRIVER_ACTIONS
+    assert policies.keys() == {"trust", "s3", "nodes"}
+    assert actions(policies["s3"]) == S3_ACTIONS
     session = botocore.session.get_session()
-    for action in actions(policies["head"]):
+    for action in actions(policies["nodes"]):
         service, operation = action.split(":")
         if action != "iam:PassRole":  # a right that RunInstances asks for, and no operation
             assert operation in session.get_service_model(service).operation_names
@@ -248,11 +273,12 @@ def test_the_heads_role_may_do_what_the_autoscaler_does(
     assert provider.non_terminated_nodes({}) == ["i-1"]
     provider.set_node_tags("i-1", {"ray-node-status": "up-to-date"})
     provider.terminate_nodes(["i-1"])
-    assert ec2_calls == {f"ec2:{name}" for name in ("DescribeInstances", "RunInstances", "CreateTags", "TerminateInstances")}
-    allowed = actions(policies["head"])
+    assert ec2_calls == {
+        f"ec2:{name}" for name in ("DescribeInstances", "RunInstances", "CreateTags", "TerminateInstances")
+    }
+    allowed = actions(policies["nodes"])
     assert ec2_calls <= allowed
     assert allowed - ec2_calls == {"iam:PassRole", "ssm:GetParameters"}
     # What ends nodes ends those of this cluster alone, by the tag that Ray gives them.
-    [ending] = [each for each in policies["head"] if "ec2:TerminateInstances" in each["Action"]]
+    [ending] = [each for each in policies["nodes"] if "ec2:TerminateInstances" in each["Action"]]
     assert ending["Condition"] == {"StringEquals": {"aws:ResourceTag/ray-cluster-name": cluster["cluster_name"]}}
-    assert inspect.getsource(AWSNodeProvider).count("TAG_RAY_CLUSTER_NAME")
