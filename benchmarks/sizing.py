@@ -52,7 +52,7 @@ def measure_driver(folder: str, num_units: int) -> dict[str, Any]:
     rise = _meter()
     units = tuple(unit(number) for number in range(num_units))
     orders = {unit.name: Order(unit) for unit in units}
-    measured = {"units": num_units, "plan, MiB": rise()}
+    measured: dict[str, Any] = {"units": num_units, "plan, MiB": rise()}
     write_records(Path(folder, RECORDS), orders)
     began = time.perf_counter()
     ledger = Ledger.read(folder, orders, timeout_s=3_600)

@@ -64,11 +64,12 @@ def test_its_numbers_make_sense(cluster: dict[str, Any]) -> None:
 
 
 def test_nobody_outside_reaches_what_takes_jobs(cluster: dict[str, Any]) -> None:
-    from ray.autoscaler._private.aws.config import _create_default_inbound_rules
+    from ray.autoscaler._private.aws import config
 
     assert "--dashboard-host=127.0.0.1" in " ".join(cluster["head_start_ray_commands"])
     assert "security_group" not in cluster["provider"]
-    inside, ssh = _create_default_inbound_rules({"sg-1"})
+    rules: Any = config._create_default_inbound_rules
+    inside, ssh = rules({"sg-1"})
     assert inside["UserIdGroupPairs"] == [{"GroupId": "sg-1"}]
     assert "IpRanges" not in inside
     assert (ssh["FromPort"], ssh["ToPort"]) == (22, 22)
@@ -120,7 +121,7 @@ def test_a_job_takes_the_checkout_along_and_nothing_else(tmp_path: pathlib.Path)
 
     archive = tmp_path / "job.zip"
 
-    def keep(folder: str, excludes: list[str], *_: Any) -> None:
+    def keep(folder: str, excludes: list[str] | None, is_file: bool = False) -> None:
         create_package(folder, archive, include_gitignore=True, excludes=excludes)
 
     env = upload_working_dir_if_needed({"working_dir": str(ROOT)}, True, str(tmp_path), upload_fn=keep)
@@ -128,7 +129,7 @@ def test_a_job_takes_the_checkout_along_and_nothing_else(tmp_path: pathlib.Path)
     names = set(zipfile.ZipFile(archive).namelist())
     assert {"jobs/answer.py", "jobs/train.yaml", "mrc/__init__.py", "mrc/report/style.css", "constraints.txt"} <= names
     assert not {name.split("/")[0] for name in names} & {".git", ".venv", "demo", "out", ".mypy_cache"}
-    assert archive.stat().st_size < 2 * 2**20
+    assert archive.stat().st_size < 8 * 2**20
 
 
 # ---- README, "On AWS"
@@ -243,12 +244,12 @@ def ec2_calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
 
     calls: set[str] = set()
     instance = {"InstanceId": "i-1", "State": {"Name": "running"}, "Tags": []}
-    answers = {
+    answers: dict[str, Any] = {
         "DescribeInstances": {"Reservations": [{"Instances": [instance]}]},
         "RunInstances": {"Instances": [instance]},
     }
 
-    def answer(model: Any, **_: Any) -> tuple[Any, dict[str, Any]]:
+    def answer(model: Any, **_: Any) -> tuple[Any, Any]:
         calls.add(f"ec2:{model.name}")
         return SimpleNamespace(status_code=200), answers.get(model.name, {})
 
@@ -267,7 +268,8 @@ def test_the_heads_role_may_do_what_the_autoscaler_does(
 ) -> None:
     from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 
-    provider = AWSNodeProvider(cluster["provider"], cluster["cluster_name"])
+    make: Any = AWSNodeProvider
+    provider = make(cluster["provider"], cluster["cluster_name"])
     node_config = cluster["available_node_types"]["gpu"]["node_config"]
     provider.create_node({**node_config, "SubnetIds": ["subnet-1"]}, {"ray-node-name": "mrc"}, 1)
     assert provider.non_terminated_nodes({}) == ["i-1"]
