@@ -1,41 +1,156 @@
-"""S3 for tests: a moto server on this machine, reached through the environment as a user's store would be."""
+"""S3 for tests: a real server (SeaweedFS) on this machine, reached through the environment as a user's store would be.
 
+It checks signatures, checksums and preconditions, and identities may be refused. It names folders for a while after
+their last file is gone, so every test has a prefix of its own.
+"""
+
+import contextlib
+import glob
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
 import uuid
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
+
+from tests.job_runs import free_ports
+
+BUCKET = "mrc-tests"
+_START_S = 60.0
+_STOP_S = 20.0
+
+
+class Identity(NamedTuple):
+    """Who asks: an access key and its secret."""
+
+    key: str
+    secret: str
+
+
+WRITER = Identity("mrc-writer", "Wr1terSecretThatNobodyMaySee")
+READER = Identity("mrc-reader", "Re4derSecretThatNobodyMaySee")
+"""May list and read, and nothing else."""
+STRANGER = Identity("mrc-writer", "WrongSecretThatNobodyMaySee")
+"""Has the writer's key and not its secret."""
+
+_ACTIONS = {WRITER: ["Admin", "Read", "List", "Tagging", "Write"], READER: ["Read", "List"]}
+_PORTS = ("s3", "master", "volume", "filer", "admin")
+
+
+def variables(endpoint: str, identity: Identity = WRITER) -> dict[str, str]:
+    """Return the environment of a process that is to reach a store as somebody; what is empty is to be unset."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": identity.key,
+        "AWS_SECRET_ACCESS_KEY": identity.secret,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "NO_PROXY": "127.0.0.1,localhost",
+        "AWS_PROFILE": "",
+        "AWS_SESSION_TOKEN": "",
+        "AWS_CA_BUNDLE": "",
+    }
+
+
+@contextlib.contextmanager
+def in_environment(monkeypatch: pytest.MonkeyPatch, endpoint: str, identity: Identity = WRITER) -> Iterator[None]:
+    """Point this process and its children at a store."""
+    for name, value in variables(endpoint, identity).items():
+        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
+    # File systems are cached by their arguments, which do not show the endpoint.
+    filesystem = fsspec.get_filesystem_class("s3")
+    filesystem.clear_instance_cache()
+    yield
+    filesystem.clear_instance_cache()
 
 
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
-    """Run an S3 server on a free port of the loopback for the session; give its URL."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    """Run an S3 server on free ports of the loopback for the session, with an empty bucket; give its URL."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="mrc-s3-"))
+    ports = _free_ports()
+    process = _start(folder, ports)
+    try:
+        endpoint = f"http://127.0.0.1:{ports['s3.port']}"
+        _make_bucket(process, endpoint)
+        yield endpoint
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        for port in ports.values():
+            for left_over in glob.glob(f"/tmp/seaweedfs-*-{port}.sock"):
+                os.unlink(left_over)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
 def s3_bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Make an empty bucket and point the environment at it, for child processes too; give its `s3://` URL."""
-    settings = {
-        "AWS_ENDPOINT_URL": s3_endpoint,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "NO_PROXY": "127.0.0.1,localhost",
-    }
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_CA_BUNDLE"):
-        monkeypatch.delenv(name, raising=False)
-    # File systems are cached by their arguments, which do not show the endpoint.
-    filesystem = fsspec.get_filesystem_class("s3")
-    filesystem.clear_instance_cache()
-    bucket = f"mrc-{uuid.uuid4().hex}"
-    fsspec.filesystem("s3").mkdir(bucket)
-    yield f"s3://{bucket}"
-    filesystem.clear_instance_cache()
+    """Point the environment at the store, for child processes too; give the `s3://` URL of an empty place in it."""
+    with in_environment(monkeypatch, s3_endpoint):
+        yield new_place()
+
+
+def new_place() -> str:
+    """Return the URL of a place where nothing is."""
+    return f"s3://{BUCKET}/{uuid.uuid4().hex}"
+
+
+def _free_ports() -> dict[str, int]:
+    """Return a port of each service and one for its gRPC."""
+    *others, admin = free_ports(2 * len(_PORTS) - 1)
+    while admin + 10_000 > 65_535:
+        [admin] = free_ports(1)
+    names = [f"{name}.port" for name in _PORTS]
+    # A part of the server looks for the admin service there, whatever it is told.
+    ports = [*others[: len(_PORTS) - 1], admin, *others[len(_PORTS) - 1 :], admin + 10_000]
+    return dict(zip([*names, *(f"{name}.grpc" for name in names)], ports, strict=True))
+
+
+def _start(folder: pathlib.Path, ports: dict[str, int]) -> "subprocess.Popen[bytes]":
+    identities = [
+        {"name": who.key, "credentials": [{"accessKey": who.key, "secretKey": who.secret}], "actions": actions}
+        for who, actions in _ACTIONS.items()
+    ]
+    (folder / "s3.json").write_text(json.dumps({"identities": identities}))
+    (folder / "data").mkdir()
+    command = [
+        str(pathlib.Path(sys.executable).with_name("weed")), "-logtostderr=true", "mini",
+        "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder / 'data'}", "-master.telemetry=false",
+        "-webdav=false", "-admin.ui=false", f"-s3.config={folder / 's3.json'}", "-s3.autoCreateBucket=false",
+        "-s3.port.iceberg=0", "-s3.port.lance=0", f"-s3.localSocket={folder / 's3.sock'}",
+        f"-filer.localSocket={folder / 'filer.sock'}", *(f"-{name}={port}" for name, port in ports.items()),
+    ]  # fmt: skip
+    with (folder / "log").open("wb") as log:
+        return subprocess.Popen(command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+
+
+def _make_bucket(process: "subprocess.Popen[bytes]", endpoint: str) -> None:
+    """Wait until the server takes a file and gives it back."""
+    filesystem = fsspec.filesystem(
+        "s3", key=WRITER.key, secret=WRITER.secret, endpoint_url=endpoint, skip_instance_cache=True,
+        client_kwargs={"region_name": "us-east-1"}, config_kwargs={"retries": {"max_attempts": 0}},
+    )  # fmt: skip
+    end = time.monotonic() + _START_S
+    while True:
+        assert process.poll() is None, "the S3 server ended"
+        try:
+            if not filesystem.exists(BUCKET):
+                filesystem.mkdir(BUCKET)
+            filesystem.pipe_file(f"{BUCKET}/ready", b"ready")
+            if filesystem.cat_file(f"{BUCKET}/ready") == b"ready":
+                return
+        except Exception:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.1)

@@ -115,7 +115,7 @@ def test_a_store_that_fails_says_what_to_check(
     def fail(*_: object) -> bool:
         raise fault
 
-    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "isfile", fail)
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "info", fail)
     with pytest.raises(kind, match=f"memory://bucket/a.*{fault}.*{remedy}"):
         storage.list_files("memory://bucket/a")
 

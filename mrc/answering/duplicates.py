@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ def _hash_ids(read: Input, units: Sequence[Unit], first: int, num_buckets: int) 
     rows = [
         (*_hash(item.id), number, at)
         for number, unit in enumerate(units, first)
-        for at, item in enumerate(read.read(unit))
+        for at, item in enumerate(storage.persistently(partial(read.read, unit)))
         if isinstance(item, Example)
     ]
     table = np.array(rows, dtype=np.uint64).reshape(-1, 4)

@@ -108,6 +108,7 @@ class Plan:
         return storage.persistently(operation, timeout_s=self.config.store_timeout_s)
 
 
+@storage.explained()
 def plan(config: AnswerConfig, source: SourceConfig) -> Plan:
     """Check and cut the input, check the model, and settle what the flags leave open.
 

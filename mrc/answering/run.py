@@ -11,6 +11,7 @@ answers/config.yaml     the resolved config with fingerprints of model and input
 """
 
 import logging
+import time
 from collections.abc import Callable, Sequence
 
 import ray
@@ -38,6 +39,8 @@ _PASSES = 3
 _RETRIES = 3
 _LEAST_ROWS = 1_000
 _MOST_ISOLATED = 100
+_STORE_FAILURES = 16
+_STORE_DOWN_S = 300.0
 # As they are removed: at no moment do records, or a mark of success, stand for files that are gone, and while anything
 # is left it is known of which run.
 _WRITTEN = (
@@ -45,6 +48,7 @@ _WRITTEN = (
 )  # fmt: skip
 
 
+@storage.explained()
 def run(plan: Plan) -> Outcome:
     """Carry out a plan on the cluster that Ray is connected to; a job that is done already is only read.
 
@@ -52,16 +56,6 @@ def run(plan: Plan) -> Outcome:
         UsageError: The folder holds another run or belongs to another driver, or the cluster is too small.
         RunError: Too many rows were rejected, or some units could not be answered; the same command goes on.
     """
-    try:
-        return _run(plan)
-    except OSError as error:
-        cause = str(error).strip().rpartition("\n")[2]  # of a task's, the lines before are a traceback
-        raise RunError(
-            f"the store failed ({type(error).__name__}: {cause}); once it answers, the same command goes on"
-        ) from error
-
-
-def _run(plan: Plan) -> Outcome:
     if not plan.config.overwrite:
         check_folder(plan)
         if done := finished(plan):
@@ -101,6 +95,8 @@ class _Answering:
         self._progress = Progress(self._ledger, plan.num_questions)
         self._failures: dict[str, UnitError] = {}
         """Of the last pass, by the unit's name."""
+        self._store_failures: list[float] = []
+        """Times at which a unit failed because the store did, since one was done."""
         self._lost_by = "its process died"
         """Why units of the last pass are missing of which no failure is told."""
         self._stalled = False
@@ -136,6 +132,7 @@ class _Answering:
                 if isinstance(outcome, Failure):
                     self._note(outcome)
                 else:
+                    self._store_failures.clear()
                     self._ledger.add(outcome)
                     self._check_rejects(final=False)
                     self._progress.tell()
@@ -147,9 +144,20 @@ class _Answering:
             logger.warning("Ray gave up; what is missing is tried again: %s", self._lost_by)
 
     def _note(self, failure: Failure) -> None:
-        """Keep a failure that another attempt may not meet; raise any other."""
+        """Keep a failure that another attempt may not meet; raise any other.
+
+        Raises:
+            RunError: The store has failed for minutes: all other units would, one after the other.
+        """
         if not isinstance(failure.error, UnitError):
             raise failure.error
+        if failure.error.of_the_store:
+            times = self._store_failures = [*self._store_failures, time.monotonic()]
+            if len(times) >= _STORE_FAILURES and times[-1] - times[0] >= _STORE_DOWN_S:
+                raise RunError(
+                    f"the store failed {len(times):,} times without a unit that was done ({failure.error}); once it "
+                    "answers, the same command goes on"
+                )
         self._failures[failure.name] = failure.error
         logger.warning("unit %s failed, and is tried again: %s", failure.name, failure.error)
 

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import ray
 
+from mrc import storage
 from mrc.answering.work import Order, Work, commit, fetch, load_reader, read_and_window
 from mrc.errors import MrcError, RunError
 
@@ -50,6 +51,8 @@ def _step(row: Row, of_the_store: bool, run: Callable[[Row], Row]) -> Row:
         raise
     except MrcError as error:
         failure: MrcError = error
+    except PermissionError as error:
+        failure = storage.explain(error)
     except BaseException as error:  # a panic of the tokenizer's Rust is no Exception
         failure = UnitError(f"{type(error).__name__}: {error}", of_the_store or isinstance(error, OSError))
     return row | {"texts": b"", "numbers": b"", "error": pickle.dumps(failure)}
@@ -98,6 +101,8 @@ class FindSpans:
             self._reader = load_reader(fetch(self._work))
         except MrcError as error:
             self._failure = error
+        except PermissionError as error:
+            self._failure = storage.explain(error)
         except Exception as error:
             message = f"the model does not load: {type(error).__name__}: {error}"
             self._failure = UnitError(message, True) if isinstance(error, OSError) else RunError(message)

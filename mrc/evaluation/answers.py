@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from mrc import storage
 from mrc.evaluation.config import EvaluateConfig
 from mrc.evaluation.plan import Plan, plan, plan_references, run_folder, settle
 from mrc.sources import SourceConfig
@@ -32,6 +33,7 @@ class Job:
         return self.scoring
 
 
+@storage.explained()
 def prepare(config: EvaluateConfig, source: SourceConfig) -> Job:
     """Check all that can be checked without a cluster.
 

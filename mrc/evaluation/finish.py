@@ -49,7 +49,7 @@ def conclude(plan: Plan, scorer: str, facts: Facts, parts: Parts, seconds: float
         f1=overall.figures["f1"],
         f1_interval=overall.f1_interval,
     )
-    before = [run for run in past_runs(plan.config.output, scorer) if run.run_id != plan.run_id]
+    before = [run for run in plan.patiently(lambda: past_runs(plan.config.output, scorer)) if run.run_id != plan.run_id]
     return Evaluation(
         run_id=plan.run_id,
         created_at=now.created_at,

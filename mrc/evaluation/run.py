@@ -6,6 +6,7 @@ evaluations/metrics/<run>.parquet     a run's rows of the table; written last: t
                        answers/       with --model, what jobs/answer.py leaves
                        report.html    one page, without anything from elsewhere
                        manifest.json  all that was found
+                       config.yaml    the resolved config
 """
 
 import json
@@ -27,6 +28,7 @@ from mrc.evaluation.score import MISMATCHES
 from mrc.evaluation.summing import Work
 from mrc.evaluation.table import METRICS, write_row
 from mrc.metrics import fitting_scorer
+from mrc.settings import write_settings
 from mrc.storage import join
 
 logger = logging.getLogger("mrc")
@@ -43,6 +45,7 @@ _WORDS = {
 Render = Callable[[Evaluation], str]
 
 
+@storage.explained()
 def run(job: Job, render: Render) -> Evaluation:
     """Carry out a job on the cluster that Ray is connected to.
 
@@ -54,17 +57,14 @@ def run(job: Job, render: Render) -> Evaluation:
         UsageError: It cannot be done as asked.
         RunError: Ids do not pair up, or the store failed.
     """
-    try:
-        return _evaluate(answer_first(job) if job.answers is not None else job.plan, render)
-    except OSError as error:
-        raise RunError(
-            f"the store failed ({type(error).__name__}: {error}); once it answers, run the same command again"
-        ) from error
+    return _evaluate(answer_first(job) if job.answers is not None else job.plan, render)
 
 
 def _evaluate(planned: Plan, render: Render) -> Evaluation:
     began = time.perf_counter()
     _start_over(planned)
+    # Also shows that the folder may be written to, before everything is read.
+    planned.patiently(lambda: write_settings(planned.url("config.yaml"), planned.settings))
     references, predictions = scatter_references(planned), scatter_predictions(planned)
     baseline = scatter_baseline(planned)
     facts = references.facts

@@ -30,13 +30,17 @@ def view(plan: Plan, *ranked: Sequence[dict[str, Any]]) -> list[tuple[QuestionVi
 def _read_passages(plan: Plan, number: int, rows: frozenset[int]) -> dict[tuple[int, int], _Passage]:
     """Return context and gold spans of some rows of a unit."""
     source, unit = plan.reference_source, plan.references[number]
-    found: dict[tuple[int, int], _Passage] = {}
-    for row, record in read_records(unit, source):
-        if row in rows and not isinstance(record, Malformed):
-            context = optional_text(record, source.context_column)
-            spans = standing(gold_pairs(record, source) or [], context)
-            found[number, row] = (context, tuple(dict.fromkeys(spans)))
-    return found
+
+    def read() -> dict[tuple[int, int], _Passage]:
+        found: dict[tuple[int, int], _Passage] = {}
+        for row, record in read_records(unit, source):
+            if row in rows and not isinstance(record, Malformed):
+                context = optional_text(record, source.context_column)
+                spans = standing(gold_pairs(record, source) or [], context)
+                found[number, row] = (context, tuple(dict.fromkeys(spans)))
+        return found
+
+    return plan.patiently(read)
 
 
 def _view(row: dict[str, Any], passage: str, gold_spans: tuple[tuple[int, int], ...]) -> QuestionView:

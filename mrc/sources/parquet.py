@@ -41,7 +41,7 @@ def _open(url: str) -> Iterator[pq.ParquetFile]:
     """Open a Parquet file; one that is torn or something else raises BadFileError."""
     filesystem, path = storage.resolve(url)
     try:
-        with filesystem.open(path, "rb") as file:
+        with storage.located(url), filesystem.open(path, "rb") as file:
             watched = _WatchedFile(file)
             try:
                 with pq.ParquetFile(watched) as parquet:

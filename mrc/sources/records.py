@@ -41,16 +41,17 @@ ChooseColumns: TypeAlias = Callable[[list[str]], list[str]]
 def open_text(url: str, newline: str, offset: int = 0) -> Iterator[TextIO]:
     """Open a text file at a byte, decompressed by its suffix; a torn or missing one raises UsageError."""
     filesystem, path = storage.resolve(url)
-    try:
-        with filesystem.open(path, "rb", compression="infer") as file:
-            file.seek(offset)
-            # A byte order mark stands at the beginning only.
-            encoding = "utf-8" if offset else "utf-8-sig"
-            yield io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline=newline)
-    except FileNotFoundError as error:
-        raise UsageError(f"{url} is gone: it was there when the input was listed") from error
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise BadFileError(f"{url}: the compressed file is torn ({error}); write it again") from error
+    with storage.located(url):
+        try:
+            with filesystem.open(path, "rb", compression="infer") as file:
+                file.seek(offset)
+                # A byte order mark stands at the beginning only.
+                encoding = "utf-8" if offset else "utf-8-sig"
+                yield io.TextIOWrapper(file, encoding=encoding, errors="surrogateescape", newline=newline)
+        except FileNotFoundError as error:
+            raise UsageError(f"{url} is gone: it was there when the input was listed") from error
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise BadFileError(f"{url}: the compressed file is torn ({error}); write it again") from error
 
 
 def read_json(url: str) -> Iterator[Record]:

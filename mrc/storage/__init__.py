@@ -12,9 +12,11 @@ Listings are never cached: another process's commit is seen at once.
     places.py    what is at a location
     files.py     read and write one file
     trees.py     copy folders
+    failures.py  what is raised where a store fails
     patience.py  many requests at once; again, and not for ever
 """
 
+from mrc.storage.failures import explain, explained, located
 from mrc.storage.files import (
     create,
     open_atomic,
@@ -46,6 +48,8 @@ __all__ = [
     "create",
     "download_tree",
     "exists",
+    "explain",
+    "explained",
     "for_each",
     "is_local",
     "join",
@@ -54,6 +58,7 @@ __all__ = [
     "list_names",
     "local_copy",
     "local_path",
+    "located",
     "open_atomic",
     "persistently",
     "read_bytes",

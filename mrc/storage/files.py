@@ -1,6 +1,7 @@
 """Single files: read whole, and written so that a name is either absent or whole."""
 
 import contextlib
+import errno
 import glob
 import os
 import pathlib
@@ -14,9 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
-from mrc.storage.places import resolve
+from mrc.storage.failures import located, locating
+from mrc.storage.places import files_below, resolve
 
 
+@locating
 def read_bytes(url: str) -> bytes:
     """Return a file's bytes; raises FileNotFoundError where it is absent."""
     filesystem, path = resolve(url)
@@ -28,6 +31,7 @@ def read_text(url: str) -> str:
     return read_bytes(url).decode("utf-8")
 
 
+@locating
 def read_table(url: str, columns: list[str] | None = None) -> pa.Table:
     """Return a Parquet file as a table, or some of its columns; raises FileNotFoundError where it is absent."""
     filesystem, path = resolve(url)
@@ -49,7 +53,8 @@ def open_atomic(url: str) -> Iterator[IO[bytes]]:
     else:
         buffer = BytesIO()
         yield buffer
-        filesystem.pipe_file(path, buffer.getvalue())
+        with located(url):
+            filesystem.pipe_file(path, buffer.getvalue())
 
 
 @contextlib.contextmanager
@@ -93,28 +98,48 @@ def write_table(url: str, table: pa.Table) -> None:
         pq.write_table(table, file, compression="zstd")
 
 
+@locating
 def create(url: str, data: bytes) -> bool:
     """Write a file only where there is none, and tell whether it was written: of several writers one succeeds.
 
-    On a local disk a reader may see it before its bytes are in it. A store that has no such request (fsspec's
-    `mode="create"`) is asked first, which leaves a moment between.
+    On a local disk a reader may see it before its bytes are in it. A store is asked first and then to write only where
+    there is nothing (S3's `If-None-Match: *`); one that does not know this, or passes over it, leaves a moment between.
+
+    Args:
+        url: Of the file.
+        data: Has to differ between writers: a request that is sent again since its answer was lost finds its own.
     """
     filesystem, path = resolve(url)
     if isinstance(filesystem, LocalFileSystem):
         _make_folder(posixpath.dirname(path))
-    try:
-        if isinstance(filesystem, LocalFileSystem):
+        try:
             with open(path, "xb") as file:
                 file.write(data)
-        else:
-            filesystem.pipe_file(path, data, mode="create")
-    except FileExistsError:
-        return False
-    except (NotImplementedError, TypeError):
-        if filesystem.exists(path):
+        except FileExistsError:
             return False
+        return True
+    if filesystem.exists(path):
+        return False
+    try:
+        filesystem.pipe_file(path, data, mode="create")
+    except (NotImplementedError, TypeError):
+        filesystem.pipe_file(path, data)
+    except OSError as error:
+        if isinstance(error, FileExistsError) or _code(error) in _TAKEN:
+            return bool(filesystem.cat_file(path) == data)
+        if error.errno != errno.ENOSYS:
+            raise
         filesystem.pipe_file(path, data)
     return True
+
+
+_TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412")
+
+
+def _code(error: OSError) -> str | None:
+    """Return the error code in the answer of an S3 server."""
+    answer: dict[str, dict[str, str]] = getattr(error.__cause__, "response", {})
+    return answer.get("Error", {}).get("Code")
 
 
 def _make_folder(path: str) -> None:
@@ -125,10 +150,16 @@ def _make_folder(path: str) -> None:
         raise NotADirectoryError(*error.args) from error
 
 
+@locating
 def remove(url: str) -> None:
     """Remove a file, or a folder with all that is in it; what is absent already is no error."""
     filesystem, path = resolve(url)
-    if not isinstance(filesystem, LocalFileSystem):
-        path = glob.escape(path)  # stores take a path for a pattern, and would remove what it matches
+    if isinstance(filesystem, LocalFileSystem):
+        with contextlib.suppress(FileNotFoundError):
+            filesystem.rm(path, recursive=True)
+        return
     with contextlib.suppress(FileNotFoundError):
-        filesystem.rm(path, recursive=True)
+        filesystem.rm(glob.escape(path), recursive=True)  # it takes a path for a pattern, and would remove its matches
+        # S3 answers a request to delete many with a list of failures, which s3fs does not look at.
+        if files_below(filesystem, path):
+            raise OSError(errno.EBUSY, "it was deleted and is still there: may these credentials delete?", url)

@@ -12,6 +12,7 @@ from mrc.errors import MrcError
 _PARALLEL_REQUESTS = 32
 _ATTEMPTS = 4
 _LONGEST_WAIT_S = 30.0
+_TIMEOUT_S = 600.0
 # Waiting does not change these.
 _FINAL_ERRORS = (MrcError, FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 
@@ -24,7 +25,7 @@ def for_each(function: Callable[[str], T], urls: Sequence[str]) -> list[T]:
         return list(pool.map(function, urls))
 
 
-def persistently(operation: Callable[[], T], *, timeout_s: float) -> T:
+def persistently(operation: Callable[[], T], *, timeout_s: float = _TIMEOUT_S) -> T:
     """Return what an operation on a store gives, tried again with growing waits where it fails or does not end.
 
     An operation has to be one that may be done twice: one that hung may still end after its successor.

@@ -9,6 +9,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from mrc.errors import RunError, UsageError
+from mrc.storage.failures import locating
 
 _GLOB_CHARACTERS = frozenset("*?[")
 
@@ -33,12 +34,14 @@ def join(base: str, *parts: str) -> str:
     return posixpath.join(base, *parts)
 
 
+@locating
 def exists(url: str) -> bool:
     """Tell whether a file or a folder is there now."""
     filesystem, path = resolve(url)
     return bool(filesystem.exists(path))
 
 
+@locating
 def stamp(url: str) -> str:
     """Return what changes when a file's content does, without reading it: size, and ETag or time of change."""
     filesystem, path = resolve(url)
@@ -97,20 +100,28 @@ def list_files(location: str) -> list[str]:
 
 def _find(filesystem: Any, path: str) -> list[str]:
     """Return the paths of the files of one location, in any order."""
-    if filesystem.isfile(path):
-        return [path]
-    if filesystem.isdir(path):
-        return [name for name in filesystem.find(path) if _is_visible(name[len(path) :])]
+    # Not isfile and isdir, which take a store that fails for one that has nothing there.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        if filesystem.info(path)["type"] == "file":
+            return [path]
+        return [name for name in files_below(filesystem, path) if _is_visible(name[len(path) :])]
     if not _GLOB_CHARACTERS.intersection(path):
         return []
     matches = filesystem.glob(path, detail=True).items()
     return [name for name, info in matches if info["type"] == "file" and _is_visible(posixpath.basename(name))]
 
 
+def files_below(filesystem: Any, path: str) -> list[str]:
+    """Return the paths of all files below a folder, hidden ones too, in any order; of a file its own."""
+    # Some stores go on naming a folder for a while whose last file is gone, which find takes for a file.
+    return [name for name, info in filesystem.find(path, detail=True).items() if info.get("type") != "directory"]
+
+
 def _is_visible(relative_path: str) -> bool:
     return not any(part.startswith((".", "_")) for part in relative_path.split("/"))
 
 
+@locating
 def list_folders(url: str) -> list[str]:
     """Return the folders directly below a location, sorted; none where nothing is there."""
     filesystem, path = resolve(url)
@@ -122,6 +133,7 @@ def list_folders(url: str) -> list[str]:
     return []
 
 
+@locating
 def list_names(url: str) -> list[str]:
     """Return the names of the files directly below a location, sorted; none where nothing is there."""
     filesystem, path = resolve(url)

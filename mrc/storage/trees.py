@@ -6,33 +6,50 @@ import pathlib
 import posixpath
 import tempfile
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem
 
 from mrc.errors import UsageError
+from mrc.storage.failures import located, locating
 from mrc.storage.files import replacing
-from mrc.storage.places import is_local, local_path, resolve
+from mrc.storage.patience import persistently
+from mrc.storage.places import files_below, full_url, is_local, local_path, resolve
 
 
+@locating
 def download_tree(url: str, folder: str | os.PathLike[str]) -> None:
     """Copy all files below a location, hidden ones too, into a local folder; each file appears whole.
+
+    One that fails is tried again.
 
     Raises:
         UsageError: Nothing is there.
     """
     filesystem, path = resolve(url)
-    names = sorted(filesystem.find(path))
+    names = sorted(persistently(lambda: files_below(filesystem, path)))
     if not names:
         raise UsageError(f"no files below {url}; check the address")
     for name in names:
         with replacing(pathlib.Path(folder) / posixpath.relpath(name, path)) as temporary:
-            filesystem.get_file(name, str(temporary))
+            persistently(partial(_get, filesystem, name, temporary))
+
+
+def _get(filesystem: Any, path: str, target: pathlib.Path) -> None:
+    with located(full_url(filesystem, path)):
+        filesystem.get_file(path, str(target))
+
+
+def _put(filesystem: Any, source: pathlib.Path, path: str) -> None:
+    with located(full_url(filesystem, path)):
+        filesystem.put_file(str(source), path)
 
 
 def upload_tree(folder: str | os.PathLike[str], url: str) -> None:
     """Copy all files below a local folder to a location, in sorted order; each file appears whole.
 
-    What the location holds besides stays.
+    One that fails is tried again. What the location holds besides stays.
     """
     filesystem, path = resolve(url)
     for source in sorted(file for file in pathlib.Path(folder).rglob("*") if file.is_file()):
@@ -41,7 +58,7 @@ def upload_tree(folder: str | os.PathLike[str], url: str) -> None:
             with replacing(pathlib.Path(target)) as temporary:
                 filesystem.get_file(str(source), str(temporary))
         else:
-            filesystem.put_file(str(source), target)
+            persistently(partial(_put, filesystem, source, target))
 
 
 @contextlib.contextmanager

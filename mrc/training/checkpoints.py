@@ -52,30 +52,39 @@ def save(folder: str, state: TrainState, write: Callable[[Path], None]) -> str:
         URL of the checkpoint.
     """
     url = storage.join(folder, f"step-{state.step:08d}")
-    discard(url)
+    storage.persistently(lambda: discard(url))
     with tempfile.TemporaryDirectory(prefix="mrc-checkpoint-") as local:
         write(Path(local))
         storage.upload_tree(local, url)
-    storage.write_text(storage.join(url, _MARKER), json.dumps(asdict(state)))
+    marker = storage.join(url, _MARKER)
+    storage.persistently(lambda: storage.write_text(marker, json.dumps(asdict(state))))
     return url
 
 
 def committed(folder: str) -> list[tuple[str, TrainState]]:
     """Return URL and state of the checkpoints that are whole, oldest first."""
-    found = []
-    for url in storage.list_folders(folder):
-        marker = storage.join(url, _MARKER)
-        if _STEP_FOLDER.search(url) and storage.exists(marker):
-            found.append((url, TrainState(**json.loads(storage.read_text(marker)))))
-    return sorted(found, key=lambda pair: pair[1].step)
+
+    def read() -> list[tuple[str, TrainState]]:
+        found = []
+        for url in storage.list_folders(folder):
+            marker = storage.join(url, _MARKER)
+            if _STEP_FOLDER.search(url) and storage.exists(marker):
+                found.append((url, TrainState(**json.loads(storage.read_text(marker)))))
+        return found
+
+    return sorted(storage.persistently(read), key=lambda pair: pair[1].step)
 
 
 def keep_only(folder: str, steps: set[int]) -> None:
     """Delete every checkpoint but those of `steps`, and what was cut short."""
-    for url in storage.list_folders(folder):
-        match = _STEP_FOLDER.search(url)
-        if match and int(match[1]) not in steps:
-            discard(url)
+
+    def delete() -> None:
+        for url in storage.list_folders(folder):
+            match = _STEP_FOLDER.search(url)
+            if match and int(match[1]) not in steps:
+                discard(url)
+
+    storage.persistently(delete)
 
 
 def discard(url: str) -> None:

@@ -1,7 +1,6 @@
 """Which rows a run trains on and which it validates on: units of the sources, chosen before any window is made."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -9,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 import ray
 
-from mrc.errors import MrcError
+from mrc import storage
 from mrc.examples import Example, Reject
 from mrc.sources import GroupKeys, SourceConfig, Unit, group_keys, plan_units, read_unit, select_rows, split_by_group
+from mrc.tasks import results
 from mrc.training.config import TrainConfig
 
 
@@ -65,8 +65,7 @@ def hold_out(data: Data, config: TrainConfig) -> Data:
     Bad rows stay with the training side, and a row that repeats an id with the row whose id it is: read again, each is
     rejected again, and once.
     """
-    with _explained():
-        read = ray.get([_row_keys.remote(unit, data.train_source) for unit in data.train])
+    read = results([_row_keys.remote(unit, data.train_source) for unit in data.train])
     rows = np.concatenate([unit.rows for unit in read])
     unit_of = np.repeat(np.arange(len(read)), [len(unit.rows) for unit in read])
     good = np.concatenate([unit.is_good for unit in read])
@@ -85,18 +84,6 @@ def hold_out(data: Data, config: TrainConfig) -> Data:
     )
 
 
-@contextmanager
-def _explained() -> Iterator[None]:
-    """Raise what a Ray task raised on purpose as it is, without the layers that Ray wraps it in."""
-    try:
-        yield
-    except ray.exceptions.RayError as error:
-        cause = getattr(error, "cause", None)
-        if isinstance(cause, MrcError):
-            raise cause from None
-        raise
-
-
 class _UnitRows(NamedTuple):
     """What a split needs to know of a unit's rows: their numbers, whether they are good, the keys of the good ones."""
 
@@ -109,7 +96,7 @@ class _UnitRows(NamedTuple):
 
 @ray.remote(num_cpus=0.5)
 def _row_keys(unit: Unit, source: SourceConfig) -> _UnitRows:
-    items = list(read_unit(unit, source))
+    items = storage.persistently(lambda: list(read_unit(unit, source)))
     is_good = np.array([isinstance(item, Example) for item in items], dtype=bool)
     keys = group_keys(item for item in items if isinstance(item, Example))
     row_of = {item.id: i for i, item in enumerate(items) if isinstance(item, Example)}

@@ -66,8 +66,8 @@ def train_loop(assignment: Assignment) -> None:
         return
     try:
         _Worker(assignment).run()
-    except MrcError as error:
-        ray.get(assignment.conductor.fail.remote(error))
+    except (MrcError, PermissionError) as error:
+        ray.get(assignment.conductor.fail.remote(error if isinstance(error, MrcError) else storage.explain(error)))
         if ray.train.get_context().get_world_size() > 1:
             raise  # else the others would wait for this one; they are ended, started again, and return at once
 

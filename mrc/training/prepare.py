@@ -89,7 +89,11 @@ def prepare(units: Sequence[Unit], preparation: Preparation) -> list[UnitRecord]
             if row["error"]:
                 raise pickle.loads(row["error"])
             logger.info("windows of %s: %s", missing[row["index"]].name, row["summary"])
-    return [UnitRecord(**json.loads(storage.read_text(preparation.url(unit, "json")))) for unit in units]
+    return [UnitRecord(**json.loads(text)) for text in storage.persistently(lambda: _records(units, preparation))]
+
+
+def _records(units: Sequence[Unit], preparation: Preparation) -> list[str]:
+    return storage.for_each(storage.read_text, [preparation.url(unit, "json") for unit in units])
 
 
 class _PrepareUnit:
@@ -102,7 +106,8 @@ class _PrepareUnit:
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
-            record = prepare_unit(self._units[row["index"]], self._preparation)
+            with storage.explained():
+                record = storage.persistently(lambda: prepare_unit(self._units[row["index"]], self._preparation))
         except MrcError as error:  # as a row, since Ray Data passes on an exception's text only
             return {**row, "summary": "", "error": pickle.dumps(error)}
         return {**row, "summary": f"{record.examples:,} questions, {record.windows:,} windows", "error": b""}

@@ -107,7 +107,10 @@ class RunLog:
                 self._tensorboard.add_scalar(f"{row['kind']}/{name}", value, row["step"])
         if row["kind"] == "validation":
             self._tensorboard.flush()
-            self._upload()
+            try:
+                self._upload()
+            except OSError as error:
+                logger.warning("the logs are not in the output folder yet: %s", error)
 
     def close(self) -> None:
         """Finish the files."""

@@ -81,6 +81,7 @@ class Result:
     rejects: int
 
 
+@storage.explained()
 def plan(train: TrainConfig, source: SourceConfig, window: WindowConfig, span: SpanConfig) -> Plan:
     """Check what can be checked without a cluster: the output folder, the model, the data.
 
@@ -101,6 +102,7 @@ def plan(train: TrainConfig, source: SourceConfig, window: WindowConfig, span: S
     )
 
 
+@storage.explained()
 def run(plan: Plan) -> Result:
     """Carry out a plan on the cluster that Ray is connected to; a run that is done already is only read.
 
@@ -118,7 +120,7 @@ def run(plan: Plan) -> Result:
     # A run that came to no checkpoint has nothing to keep: a mistake in its flags is mended with other flags.
     if plan.train.overwrite or _other_settings(plan.train.output, plan.config):
         _start_over(plan)
-    write_settings(plan.url("config.yaml"), plan.config)
+    storage.persistently(lambda: write_settings(plan.url("config.yaml"), plan.config))
     if plan.data.holds_out:
         plan = replace(plan, data=hold_out(plan.data, plan.train))
     train, train_records = _prepare_side(plan, "train", plan.data.train, plan.data.train_source)
@@ -251,13 +253,17 @@ def _finish(plan: Plan, *, scorer: str, **counts: int) -> Result:
     result = Result(
         model=plan.url("model"), steps=state.step, best_step=best_step, scorer=scorer, metrics=metrics, **counts
     )
-    storage.remove(plan.url("model"))
+    storage.persistently(lambda: storage.remove(plan.url("model")))
     with storage.local_copy(storage.join(best, "model")) as folder:
         is_t5 = is_t5_family(load_config(folder))
         storage.upload_tree(folder, plan.url("model"))
-    storage.write_text(plan.url("model", "README.md"), model_card(plan.config, asdict(result), is_t5=is_t5))
-    storage.remove(plan.url("windows"))
-    storage.write_text(plan.url("result.json"), json.dumps(asdict(result), indent=2))
+
+    def conclude() -> None:
+        storage.write_text(plan.url("model", "README.md"), model_card(plan.config, asdict(result), is_t5=is_t5))
+        storage.remove(plan.url("windows"))
+        storage.write_text(plan.url("result.json"), json.dumps(asdict(result), indent=2))
+
+    storage.persistently(conclude)
     return result
 
 

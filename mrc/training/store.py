@@ -121,7 +121,7 @@ def read_arrow(url: str) -> pa.Table:
         return pa.ipc.open_file(pa.memory_map(storage.local_path(url))).read_all()
     with tempfile.TemporaryDirectory(prefix="mrc-windows-") as folder:
         copy = Path(folder) / "table.arrow"
-        copy.write_bytes(storage.read_bytes(url))
+        copy.write_bytes(storage.persistently(lambda: storage.read_bytes(url)))
         # The mapping outlives the file's name, and its pages can be dropped under memory pressure as a buffer's cannot.
         return pa.ipc.open_file(pa.memory_map(str(copy))).read_all()
 
