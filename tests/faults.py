@@ -192,6 +192,9 @@ class FaultyFileSystem(fsspec.AbstractFileSystem):  # type: ignore[misc]
             pathlib.Path(partial).unlink(missing_ok=True)
         self._strike("wrote", path)
 
+    def rm_file(self, path: str) -> None:
+        self.rm(path)
+
     def rm(self, path: str, recursive: bool = False, maxdepth: int | None = None) -> None:
         """Remove one file after the other, as a store does."""
         names = [path] if os.path.isfile(path) else sorted(self._disk.find(path))

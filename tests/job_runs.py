@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import pytest
 
@@ -55,9 +56,18 @@ def free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
+class Head(NamedTuple):
+    """A running head of a cluster."""
+
+    url: str
+    """Where jobs are submitted to."""
+    address: str
+    """What a driver connects to, as RAY_ADDRESS."""
+
+
 @contextlib.contextmanager
-def head_node(jobs: Jobs) -> Iterator[str]:
-    """Run a Ray head of 4 CPUs with its job server in processes of its own; give the URL to submit jobs to."""
+def head_node(jobs: Jobs, **environment: str) -> Iterator[Head]:
+    """Run a Ray head of 4 CPUs with its job server in processes of its own, its workers with an environment."""
     port, dashboard, client, agent, agent_grpc, metrics = free_ports(6)
     command = [
         str(pathlib.Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=4",
@@ -66,7 +76,7 @@ def head_node(jobs: Jobs) -> Iterator[str]:
         f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}",
         f"--metrics-export-port={metrics}", "--object-store-memory=200000000",
     ]  # fmt: skip
-    head = jobs.start(command, RAY_ADDRESS="", RAY_JOB_STOP_WAIT_TIME_S="120")
+    head = jobs.start(command, RAY_ADDRESS="", RAY_JOB_STOP_WAIT_TIME_S="120", **environment)
 
     def answers() -> bool:
         with contextlib.suppress(OSError):
@@ -77,6 +87,6 @@ def head_node(jobs: Jobs) -> Iterator[str]:
 
     head.wait_for(answers, "the job server of the head node")
     try:
-        yield f"http://127.0.0.1:{dashboard}"
+        yield Head(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}")
     finally:
         head.kill_all()

@@ -4,7 +4,6 @@ It checks signatures, checksums and preconditions, and identities may be refused
 their last file is gone, so every test has a prefix of its own.
 """
 
-import contextlib
 import glob
 import json
 import os
@@ -14,61 +13,18 @@ import subprocess
 import sys
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import fsspec
 import pytest
 
 from tests.job_runs import free_ports
+from tests.s3_access import BUCKET, READER, WRITER, in_environment, new_place
 
-BUCKET = "mrc-tests"
 _START_S = 60.0
-_STOP_S = 20.0
-
-
-class Identity(NamedTuple):
-    """Who asks: an access key and its secret."""
-
-    key: str
-    secret: str
-
-
-WRITER = Identity("mrc-writer", "Wr1terSecretThatNobodyMaySee")
-READER = Identity("mrc-reader", "Re4derSecretThatNobodyMaySee")
-"""May list and read, and nothing else."""
-STRANGER = Identity("mrc-writer", "WrongSecretThatNobodyMaySee")
-"""Has the writer's key and not its secret."""
-
+_STOP_S = 5.0
 _ACTIONS = {WRITER: ["Admin", "Read", "List", "Tagging", "Write"], READER: ["Read", "List"]}
 _PORTS = ("s3", "master", "volume", "filer", "admin")
-
-
-def variables(endpoint: str, identity: Identity = WRITER) -> dict[str, str]:
-    """Return the environment of a process that is to reach a store as somebody; what is empty is to be unset."""
-    return {
-        "AWS_ENDPOINT_URL": endpoint,
-        "AWS_ACCESS_KEY_ID": identity.key,
-        "AWS_SECRET_ACCESS_KEY": identity.secret,
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "NO_PROXY": "127.0.0.1,localhost",
-        "AWS_PROFILE": "",
-        "AWS_SESSION_TOKEN": "",
-        "AWS_CA_BUNDLE": "",
-    }
-
-
-@contextlib.contextmanager
-def in_environment(monkeypatch: pytest.MonkeyPatch, endpoint: str, identity: Identity = WRITER) -> Iterator[None]:
-    """Point this process and its children at a store."""
-    for name, value in variables(endpoint, identity).items():
-        monkeypatch.setenv(name, value) if value else monkeypatch.delenv(name, raising=False)
-    # File systems are cached by their arguments, which do not show the endpoint.
-    filesystem = fsspec.get_filesystem_class("s3")
-    filesystem.clear_instance_cache()
-    yield
-    filesystem.clear_instance_cache()
 
 
 @pytest.fixture(scope="session")
@@ -99,11 +55,6 @@ def s3_bucket(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str
     """Point the environment at the store, for child processes too; give the `s3://` URL of an empty place in it."""
     with in_environment(monkeypatch, s3_endpoint):
         yield new_place()
-
-
-def new_place() -> str:
-    """Return the URL of a place where nothing is."""
-    return f"s3://{BUCKET}/{uuid.uuid4().hex}"
 
 
 def _free_ports() -> dict[str, int]:

@@ -229,15 +229,15 @@ def test_submitted_jobs_end_with_their_exit_code_tell_how_far_they_are_and_bring
 ) -> None:
     submit = [str(pathlib.Path(sys.executable).with_name("ray")), "job", "submit", "--working-dir"]
     answer = [*submit, ".", "--", sys.executable, "jobs/answer.py", *flags_of(folder, output=tmp_path / "out")]
-    with head_node(jobs) as url:
-        failing = jobs.start([*answer, "--num_actors=99"], RAY_ADDRESS=url)
-        done = jobs.start(answer, RAY_ADDRESS=url)
+    with head_node(jobs) as head:
+        failing = jobs.start([*answer, "--num_actors=99"], RAY_ADDRESS=head.url)
+        done = jobs.start(answer, RAY_ADDRESS=head.url)
         assert failing.wait() != 0
         assert "error: --num_actors 99 of 0.25 CPU each" in failing.stdout
         # The checkout stands in PYTHONPATH here, as an installed mrc stands in site-packages: both come after.
         storage.write_text(str(tmp_path / "own" / "mrc" / "__init__.py"), "whose = 'the own one'")
         storage.write_text(str(tmp_path / "own" / "jobs" / "where.py"), WHOSE_MRC)
-        own = jobs.start([*submit, str(tmp_path / "own"), "--", sys.executable, "jobs/where.py"], RAY_ADDRESS=url)
+        own = jobs.start([*submit, str(tmp_path / "own"), "--", sys.executable, "jobs/where.py"], RAY_ADDRESS=head.url)
         assert own.wait() == 0, own.stdout
         assert "driver: the own one, task: the own one" in own.stdout
         assert done.wait() == 0, done.stdout

@@ -319,16 +319,16 @@ def test_ray_job_submit(model: str, questions: pathlib.Path, jobs: Jobs, tmp_pat
     jobs.environment |= faults.environment
     train = [sys.executable, "jobs/train.py", *small_run(model, output, train_data=questions, max_steps=40)]
     faults.set(hold_checkpoint(3))
-    with head_node(jobs) as url:
+    with head_node(jobs) as head:
         # Not --address, which RAY_ADDRESS would overrule.
         submit = [ray_command, "job", "submit", "--working-dir", "."]
-        failing = jobs.start([*submit, "--", *train, "--lerning_rate=1e-5"], RAY_ADDRESS=url)
+        failing = jobs.start([*submit, "--", *train, "--lerning_rate=1e-5"], RAY_ADDRESS=head.url)
         first = [*submit, "--submission-id=first", "--", *train, "--save_steps=1"]
-        stopped = jobs.start(first, RAY_ADDRESS=url)
+        stopped = jobs.start(first, RAY_ADDRESS=head.url)
         assert failing.wait() != 0
         assert "error: --lerning_rate is no flag" in failing.stdout
         stopped.wait_for(lambda: bool(faults.held()), "the third checkpoint of the first job")
-        stop = jobs.start([ray_command, "job", "stop", "first"], RAY_ADDRESS=url)
+        stop = jobs.start([ray_command, "job", "stop", "first"], RAY_ADDRESS=head.url)
         stopped.wait_for(lambda: "asked to stop" in stopped.stdout, "the first job's answer")
         faults.set()
         assert stop.wait() == 0
@@ -340,7 +340,7 @@ def test_ray_job_submit(model: str, questions: pathlib.Path, jobs: Jobs, tmp_pat
         step = int(said[1].replace(",", ""))
         assert (output / "checkpoints" / f"step-{step:08d}" / "state.json").exists()
         second = [*submit, "--submission-id=second", "--", *train, "--save_steps=1000000"]
-        continued = jobs.start(second, RAY_ADDRESS=url)
+        continued = jobs.start(second, RAY_ADDRESS=head.url)
         assert continued.wait() == 0, continued.stdout
         assert f"continuing from the checkpoint of step {said[1]}" in continued.stdout
         assert (output / "result.json").exists()

@@ -46,7 +46,7 @@ def lease(output: str, *, beat_s: float = BEAT_S, patience_s: float = PATIENCE_S
     """
     url = storage.join(output, NAME)
     mine = {"driver": uuid.uuid4().hex, "machine": _machine(), "host": platform.node(), **_process()}
-    _acquire(url, mine, patience_s)
+    storage.persistently(lambda: _acquire(url, mine, patience_s))
     released, lost = threading.Event(), threading.Event()
     beating = threading.Thread(target=_beat, args=(url, mine, beat_s, released, lost), name="mrc-lease", daemon=True)
     beating.start()

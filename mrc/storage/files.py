@@ -9,7 +9,7 @@ import posixpath
 import uuid
 from collections.abc import Iterator
 from io import BytesIO
-from typing import IO
+from typing import IO, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -118,19 +118,28 @@ def create(url: str, data: bytes) -> bool:
         except FileExistsError:
             return False
         return True
-    if filesystem.exists(path):
-        return False
+    there = _content(filesystem, path)
+    if there is not None:
+        return there == data
     try:
         filesystem.pipe_file(path, data, mode="create")
     except (NotImplementedError, TypeError):
         filesystem.pipe_file(path, data)
     except OSError as error:
         if isinstance(error, FileExistsError) or _code(error) in _TAKEN:
-            return bool(filesystem.cat_file(path) == data)
+            return _content(filesystem, path) == data
         if error.errno != errno.ENOSYS:
             raise
         filesystem.pipe_file(path, data)
     return True
+
+
+def _content(filesystem: Any, path: str) -> bytes | None:
+    """Return a file's bytes, None where there is none."""
+    try:
+        return bytes(filesystem.cat_file(path))
+    except FileNotFoundError:
+        return None
 
 
 _TAKEN = ("PreconditionFailed", "ConditionalRequestConflict", "412")
@@ -158,8 +167,14 @@ def remove(url: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             filesystem.rm(path, recursive=True)
         return
-    with contextlib.suppress(FileNotFoundError):
+    try:
         filesystem.rm(glob.escape(path), recursive=True)  # it takes a path for a pattern, and would remove its matches
-        # S3 answers a request to delete many with a list of failures, which s3fs does not look at.
-        if files_below(filesystem, path):
-            raise OSError(errno.EBUSY, "it was deleted and is still there: may these credentials delete?", url)
+    except FileNotFoundError:
+        return
+    except OSError:
+        pass
+    # Some stores do not know requests to delete many, and S3 answers them with a list of what it did not delete, which
+    # s3fs does not look at. Alone, each says why it stays.
+    with contextlib.suppress(FileNotFoundError):
+        for name in files_below(filesystem, path):
+            filesystem.rm_file(name)

@@ -113,8 +113,10 @@ def _find(filesystem: Any, path: str) -> list[str]:
 
 def files_below(filesystem: Any, path: str) -> list[str]:
     """Return the paths of all files below a folder, hidden ones too, in any order; of a file its own."""
-    # Some stores go on naming a folder for a while whose last file is gone, which find takes for a file.
-    return [name for name, info in filesystem.find(path, detail=True).items() if info.get("type") != "directory"]
+    # Some stores go on naming a folder for a while whose last file is gone, which find takes for a file; and consoles
+    # make an empty object for a folder, whose name ends with a slash.
+    found = filesystem.find(path, detail=True).items()
+    return [name for name, info in found if info.get("type") != "directory" and not name.endswith("/")]
 
 
 def _is_visible(relative_path: str) -> bool:
@@ -139,7 +141,8 @@ def list_names(url: str) -> list[str]:
     filesystem, path = resolve(url)
     with contextlib.suppress(FileNotFoundError):
         entries = filesystem.ls(path, detail=True)
-        return sorted(posixpath.basename(entry["name"]) for entry in entries if entry["type"] == "file")
+        names = (posixpath.basename(entry["name"]) for entry in entries if entry["type"] == "file")
+        return sorted(name for name in names if name)  # without that of the folder, see files_below
     return []
 
 
