@@ -24,7 +24,7 @@ from mrc.answering.output import output_schema, predictions_table
 from mrc.batching import pad
 from mrc.examples import Example
 from mrc.metrics import get_scorer
-from mrc.models import load_tokenizer
+from mrc.pretrained import load_tokenizer
 from mrc.sources import SourceConfig, plan_units, read_unit
 from mrc.spans import SpanConfig, WindowSpans, bounds_repeat, locate, merge_windows
 from mrc.spans.best import best_spans

@@ -10,7 +10,8 @@ from pathlib import Path
 import torch
 from transformers import BertConfig, BertForQuestionAnswering, PreTrainedModel
 
-from mrc.models import load_model, load_tokenizer
+from mrc.models import load_model
+from mrc.pretrained import load_tokenizer
 from mrc.reader import Reader
 from mrc.spans import SpanConfig
 from mrc.windows import WindowConfig

@@ -23,6 +23,23 @@ from mrc.errors import MrcError, RunError, UsageError
 
 _EXPECTED = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", type(None): "null"}
 
+_STORE_VARIABLES = frozenset(
+    [
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "AWS_DEFAULT_REGION",
+        "AWS_REGION",
+        "AWS_ENDPOINT_URL",
+        "AWS_ENDPOINT_URL_S3",
+        "AWS_REQUEST_CHECKSUM_CALCULATION",
+        "AWS_RESPONSE_CHECKSUM_VALIDATION",
+        "AWS_MAX_ATTEMPTS",
+        "AWS_RETRY_MODE",
+    ]
+)
+"""Of AWS's clients, those that mean the same on every machine; profiles and files do not."""
+
 
 def parse_configs(classes: Sequence[type], description: str, argv: Sequence[str] | None = None) -> list[Any]:
     """Read config dataclasses from the command line: flags over `--config`'s YAML over the fields' defaults.
@@ -61,7 +78,9 @@ def parse_configs(classes: Sequence[type], description: str, argv: Sequence[str]
 
 def run_job(job: Callable[[], None]) -> NoReturn:
     """Run a job and end the process with its exit code; an error that mrc explains is one line on stderr."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stdout)
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(_Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("mrc").setLevel(logging.INFO)
     # Read when these libraries are imported, which a job does after this.
     os.environ |= {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_DISABLE_PROGRESS_BARS": "1"} | os.environ
@@ -69,7 +88,7 @@ def run_job(job: Callable[[], None]) -> NoReturn:
         job()
         code = 0
     except MrcError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_printable(str(error))}", file=sys.stderr)
         code = error.exit_code
     except KeyboardInterrupt:
         print("error: interrupted; the same command continues what can be continued", file=sys.stderr)
@@ -98,6 +117,8 @@ def start_ray() -> None:
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if _cluster_address() is None:
         options |= {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": False}
+    elif variables := {name: value for name, value in os.environ.items() if name in _STORE_VARIABLES}:
+        options["runtime_env"] = {"worker_process_setup_hook": _setting(variables)}
     try:
         ray.init(**options)
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
@@ -108,6 +129,21 @@ def start_ray() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ray.data.DataContext.get_current().enable_progress_bars = False
     _quiet()  # Ray Data sets its level when it is imported
+
+
+def _setting(variables: Mapping[str, str]) -> Callable[[], None]:
+    """Return what sets variables in a worker of a cluster that runs already, whose processes have not the driver's.
+
+    A function, which Ray keeps to itself, since it logs and shows a runtime environment's `env_vars`.
+    """
+
+    def set_store_variables() -> None:
+        # Half of the worker's own credentials would spoil those.
+        if "AWS_ACCESS_KEY_ID" in variables:
+            os.environ.pop("AWS_SESSION_TOKEN", None)
+        os.environ.update(variables)
+
+    return set_store_variables
 
 
 def _quiet() -> None:
@@ -145,6 +181,18 @@ def _accepts_connections(address: str) -> bool:
     except OSError:
         return False
     return True
+
+
+class _Formatter(logging.Formatter):
+    """Keeps what ids and file names bring from the terminal."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return _printable(super().formatMessage(record))
+
+
+def _printable(text: str) -> str:
+    """Return a text with control characters spelled out: they move the cursor, hide text, or begin a line."""
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 class _HelpFormatter(DefaultHelpFormatter, argparse.RawDescriptionHelpFormatter):

@@ -4,68 +4,34 @@ Two kinds of model, one interface: whatever AutoModelForQuestionAnswering takes,
 under dropout and a linear head. The latter is transformers' own token-classification model with the two labels
 "start" and "end", so AutoModelForTokenClassification loads it anywhere; AutoModelForQuestionAnswering would put T5's
 decoder between the encoder and the head instead, and silently start that with random weights.
+
+Weights are read from safetensors alone: a pickle may run anything.
 """
 
 import inspect
-import logging
-import pathlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForQuestionAnswering,
     AutoModelForTokenClassification,
-    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.utils import logging as hf_logging
 
 from mrc.batching import pad, ragged_ranges, token_mask
 from mrc.errors import UsageError
 from mrc.packing import Packing, packed, unpack
+from mrc.pretrained import explained, is_t5_family, load_config
 from mrc.windows import Windows
-from mrc.windows.tokens import read_template
 
 IGNORED = -100
 """A start or end position that the loss leaves out."""
 
-_T5_FAMILY = ("t5", "mt5", "umt5")
 _T5_LABELS = {0: "start", 1: "end"}
 _PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
-    """Load the fast tokenizer of a model folder, or of a model on the hub.
-
-    One that pads on the left is made to pad on the right, unless its windows end in their CLS (XLNet). Left padding is
-    for generating text. Where it stays, the context comes before the question, as in Hugging Face's run_qa, and a
-    decoder, in which no token sees a later one, would answer without the question.
-
-    Raises:
-        UsageError: There is no such model, it has no fast tokenizer, without which there are no offsets, or that takes
-            no plain text.
-    """
-    with _explained(model):
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    if not tokenizer.is_fast:
-        raise UsageError(
-            f"--model {model}: its tokenizer is not a fast one, so it gives no offsets; choose another model"
-        )
-    if not read_template(tokenizer).null_is_last:
-        # The second is what a folder is written with.
-        tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "right"
-    return tokenizer
-
-
-def load_config(model: str) -> Any:
-    """Load a model's config, the cheapest sign that the model is there. Raises UsageError as `load_model` does."""
-    with _explained(model):
-        return AutoConfig.from_pretrained(model)
 
 
 def load_model(model: str, *, dropout: float | None = None, fresh_head: bool = True) -> PreTrainedModel:
@@ -86,19 +52,21 @@ def load_model(model: str, *, dropout: float | None = None, fresh_head: bool = T
     if is_t5:
         config.id2label, config.label2id = _T5_LABELS, {label: i for i, label in _T5_LABELS.items()}
     auto = AutoModelForTokenClassification if is_t5 else AutoModelForQuestionAnswering
-    with _explained(model):
-        loaded, loading = auto.from_pretrained(model, config=config, dtype=torch.float32, output_loading_info=True)
+    with explained(model):
+        loaded, loading = auto.from_pretrained(
+            model,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
     if loading["missing_keys"] and not fresh_head:
         raise UsageError(
             f"--model {model} has no question-answering head ({', '.join(sorted(loading['missing_keys'])[:3])} are "
             "missing): its answers would be random; fine-tune it with jobs/train.py first"
         )
     return loaded  # type: ignore[no-any-return]
-
-
-def is_t5_family(config: Any) -> bool:
-    """Tell whether a config is of a model whose encoder alone becomes the reader."""
-    return config.model_type in _T5_FAMILY
 
 
 def set_dropout(config: Any, probability: float) -> None:
@@ -271,25 +239,3 @@ def autocast(model: torch.nn.Module, dtype: torch.dtype) -> torch.autocast:
     """Return the context in which a model's forward pass runs in `dtype`: autocast, unless its weights are of it."""
     weights = next(model.parameters())
     return torch.autocast(weights.device.type, dtype=dtype, enabled=dtype not in (torch.float32, weights.dtype))
-
-
-@contextmanager
-def _explained(model: str) -> Iterator[None]:
-    """Turn what transformers raises for a model that cannot be had into one line, and keep its advice to itself."""
-    verbosity, shows_progress = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity(logging.ERROR)
-    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
-    try:
-        yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        where = "this folder" if pathlib.Path(model).is_dir() else "neither a folder here nor to be had from the hub"
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UsageError(
-            f"--model {model}: {where}: {first_line} (give a folder that AutoModelForQuestionAnswering loads, "
-            "or a hub name on a machine that reaches the hub)"
-        ) from error
-    finally:
-        hf_logging.set_verbosity(verbosity)
-        if shows_progress:
-            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -17,12 +17,11 @@ from mrc import pipeline, storage
 from mrc.errors import UsageError
 from mrc.examples import Example, Prediction
 from mrc.finder import Look, SpanFinder
-from mrc.models import load_model, load_tokenizer
+from mrc.models import load_model
+from mrc.pretrained import SETTINGS, load_settings, load_tokenizer
 from mrc.probes import check_fits
 from mrc.spans import ExampleSpans, SpanConfig, locate, make_predictions
 from mrc.windows import WindowConfig, Windows, make_windows
-
-_SETTINGS = "reader.json"
 
 
 class Reader:
@@ -129,7 +128,7 @@ class Reader:
         self._finder.model.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)
         settings = {**asdict(self.window), **asdict(self.span)}
-        (Path(folder) / _SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        (Path(folder) / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
 
     def __call__(
         self,
@@ -210,20 +209,3 @@ class Reader:
         other = copy.copy(self)
         other.window, other.span = window, span
         return other
-
-
-def load_settings(folder: str | Path, changes: dict[str, Any]) -> tuple[WindowConfig, SpanConfig]:
-    """Return the settings of a model folder with changes; the defaults where the folder has none.
-
-    Raises:
-        UsageError: A change is no setting, or out of its range.
-    """
-    known = {**asdict(WindowConfig()), **asdict(SpanConfig())}
-    unknown = changes.keys() - known.keys()
-    if unknown:
-        raise UsageError(f"unknown setting {', '.join(sorted(unknown))}: the settings are {', '.join(known)}")
-    path = Path(folder) / _SETTINGS
-    saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    values = {name: value for name, value in {**known, **saved, **changes}.items() if name in known}
-    window = {name: values.pop(name) for name in asdict(WindowConfig())}
-    return WindowConfig(**window), SpanConfig(**values)

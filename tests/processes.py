@@ -104,7 +104,7 @@ class Jobs:
     """Starts processes that know of no other Ray cluster, and ends them all at the end."""
 
     def __init__(self, folder: pathlib.Path) -> None:
-        self._folder = folder
+        self.logs = folder
         self._started: list[Job] = []
         # Ray's sockets lie below, and the path of a socket may have 107 bytes.
         self.ray_folder = pathlib.Path(tempfile.mkdtemp(prefix="mrc-ray-"))
@@ -124,7 +124,7 @@ class Jobs:
     def start(self, command: Sequence[str], **changes: str) -> Job:
         """Start a command in the checkout, with changes to the environment; an empty value takes a variable away."""
         number = len(self._started)
-        stdout, stderr = self._folder / f"{number}.stdout", self._folder / f"{number}.stderr"
+        stdout, stderr = self.logs / f"{number}.stdout", self.logs / f"{number}.stderr"
         environment = {name: value for name, value in (self.environment | changes).items() if value}
         with stdout.open("wb") as out, stderr.open("wb") as err:
             process = subprocess.Popen(

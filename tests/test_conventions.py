@@ -21,7 +21,19 @@ LAYERS = (
     {"errors", "examples"},
     {"validation", "windows", "spans", "metrics", "batching"},
     {"storage"},
-    {"settings", "sources", "models", "packing", "pipeline", "probes", "finder", "reader", "sample", "tasks"},
+    {
+        "settings",
+        "sources",
+        "pretrained",
+        "models",
+        "packing",
+        "pipeline",
+        "probes",
+        "finder",
+        "reader",
+        "sample",
+        "tasks",
+    },
     {"training", "answering", "evaluation"},
     {"report"},
     {"launch"},
@@ -125,7 +137,7 @@ def test_tasks_without_a_model_do_not_load_torch() -> None:
     assert_not_loaded({"torch"}, [f"mrc.{part}" for part in TORCHLESS])
 
 
-@pytest.mark.parametrize("part", ["spans", "models", "probes", "reader"])
+@pytest.mark.parametrize("part", ["spans", "pretrained", "models", "probes", "reader"])
 def test_torch_side_does_not_name_ray(part: str) -> None:
     files = [path for path in MODULES if path.with_suffix("").parts[1] == part]
     assert files

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mrc.examples import Example, Prediction, Span
-from mrc.models import load_model, load_tokenizer
+from mrc.models import load_model
 from mrc.pipeline import Options, configure, rank, read_options, read_questions, respond
+from mrc.pretrained import load_tokenizer
 from mrc.probes import check_fits, on_cpu
 from mrc.reader import Reader
 from mrc.spans import SpanConfig

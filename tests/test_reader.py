@@ -16,7 +16,8 @@ from mrc import storage
 from mrc.errors import UsageError
 from mrc.examples import Example, Prediction
 from mrc.finder import Logits
-from mrc.models import forward, load_model, load_tokenizer
+from mrc.models import forward, load_model
+from mrc.pretrained import load_tokenizer
 from mrc.reader import Reader
 from mrc.spans import SpanConfig, lead
 from mrc.windows import WindowConfig, make_windows

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from mrc.errors import UsageError
-from mrc.models import load_model, load_tokenizer
+from mrc.models import load_model
+from mrc.pretrained import load_tokenizer
 from mrc.sample import LANGUAGES, LanguageCode, encoder, glosses, iter_examples
 from mrc.windows import WindowConfig, label_windows, make_windows
 

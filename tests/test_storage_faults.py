@@ -189,7 +189,7 @@ def test_of_many_creators_one_succeeds_though_answers_are_lost(proxy: Proxy, pla
         for number in range(3):
             with ThreadPoolExecutor(4) as pool:
                 url = f"{place}/{number}"
-                created = list(pool.map(lambda who, url=url: storage.create(url, b"%d" % who), range(4)))  # type: ignore[misc]
+                created = list(pool.map(lambda who, url=url: storage.create(url, b"%d" % who), range(4)))
             assert sum(created) == 1
             assert storage.read_bytes(url) == b"%d" % created.index(True)
 

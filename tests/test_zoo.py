@@ -14,7 +14,8 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_
 from mrc import packing
 from mrc.errors import UsageError
 from mrc.examples import Example
-from mrc.models import Collator, forward, load_model, load_tokenizer, span_loss
+from mrc.models import Collator, forward, load_model, span_loss
+from mrc.pretrained import load_tokenizer
 from mrc.probes import find_packing, padding_shows
 from mrc.reader import Reader
 from mrc.windows import WindowConfig, make_windows

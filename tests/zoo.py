@@ -19,7 +19,7 @@ from transformers import (
 )
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from mrc.models import is_t5_family
+from mrc.pretrained import is_t5_family
 from tests.tiny import POSITIONS, save_tokenizer
 from tests.tokenizers import CORPUS, VOCAB_SIZE, tokenizer_of
 

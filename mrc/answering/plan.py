@@ -118,9 +118,8 @@ def plan(config: AnswerConfig, source: SourceConfig) -> Plan:
     check_input(config)
     # Tasks and actors have other working directories than the driver.
     config = replace(config, model=storage.absolute(config.model), output=storage.absolute(config.output, new=True))
-    # They import torch, which the tasks that unpickle a plan do without.
-    from mrc.models import load_config, load_tokenizer
-    from mrc.reader import load_settings
+    # They import transformers, which the tasks that unpickle a plan do without.
+    from mrc.pretrained import load_config, load_settings, load_tokenizer
 
     with storage.local_copy(config.model) as folder:
         load_config(folder)
@@ -205,7 +204,7 @@ def model_fingerprint(model: str) -> str:
     """Name the content of a model: of a folder here all its bytes, elsewhere sizes and tags, on a hub the commit."""
     digest = hashlib.blake2b(digest_size=16)
     if "://" not in model and not os.path.isdir(model):
-        from mrc.models import load_config
+        from mrc.pretrained import load_config
 
         return f"commit {getattr(load_config(model), '_commit_hash', None)}"
     for url in storage.list_files(model):

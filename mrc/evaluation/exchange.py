@@ -145,7 +145,7 @@ def _read(plan: Plan, side: str, number: int) -> Rows:
 
 @lru_cache(maxsize=1)
 def _tokenizer(model: str) -> Any:
-    from mrc.models import load_tokenizer  # imports torch, which few evaluations need
+    from mrc.pretrained import load_tokenizer  # imports torch, which few evaluations need
 
     with storage.local_copy(model) as folder:
         return load_tokenizer(folder)

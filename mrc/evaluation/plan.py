@@ -114,7 +114,7 @@ def plan(config: EvaluateConfig, source: SourceConfig, created_at: datetime) -> 
     references, reference_units = plan_references(config.references, source, config.slice_columns)
     predictions = PredictionSource(id_column=config.prediction_id_column, answer_text_column=config.prediction_column)
     if config.tokenizer is not None:
-        from mrc.models import load_tokenizer  # imports torch, which the tasks do without
+        from mrc.pretrained import load_tokenizer  # imports torch, which the tasks do without
 
         with storage.local_copy(config.tokenizer) as folder:
             load_tokenizer(folder)

@@ -84,8 +84,7 @@ def explain(error: OSError) -> MrcError:
     """Return the error that ends a job with one line."""
     if isinstance(error, PermissionError):
         return UsageError(
-            f"the store refused ({_text(error)}): check the address and the credentials, of this process and of Ray's "
-            "workers, which have those of their node's `ray start`"
+            f"the store refused ({_text(error)}): check the address, the credentials, and what they may do there"
         )
     if isinstance(error, FileNotFoundError):
         return UsageError(f"{_text(error)}: check the address")

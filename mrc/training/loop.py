@@ -8,6 +8,7 @@ changes what is learned.
 
 import contextlib
 import os
+import pickle
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,8 +21,9 @@ import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from mrc import storage
-from mrc.errors import MrcError
-from mrc.models import Collator, autocast, forward, load_model, load_tokenizer, span_loss
+from mrc.errors import MrcError, UsageError
+from mrc.models import Collator, autocast, forward, load_model, span_loss
+from mrc.pretrained import load_tokenizer
 from mrc.probes import check_fits, find_packing, usable_precision
 from mrc.reader import Reader
 from mrc.spans import SpanConfig
@@ -110,7 +112,7 @@ class _Worker:
             self.optimizer = _optimizer(self.module, self.config)
             self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
             if checkpoint:
-                saved = torch.load(Path(folder) / "trainer.pt", map_location=self.device, weights_only=True)
+                saved = read_trainer(Path(folder), self.device)
                 self.optimizer.load_state_dict(saved["optimizer"])
                 self.scaler.load_state_dict(saved["scaler"])
         ids = [self.device.index] if self.device.type == "cuda" else None
@@ -248,6 +250,17 @@ class _Worker:
     def _post(self, row: dict[str, Any]) -> None:
         if self.rank == 0:
             self.assignment.conductor.post.remote(row)
+
+
+def read_trainer(folder: Path, device: torch.device) -> dict[str, Any]:
+    """Return what a checkpoint keeps beside the model; raises UsageError where it holds more than tensors."""
+    try:
+        return torch.load(folder / "trainer.pt", map_location=device, weights_only=True)  # type: ignore[no-any-return]
+    except pickle.UnpicklingError as error:
+        raise UsageError(
+            "trainer.pt of the last checkpoint is damaged, or holds what could run anything, and is not read: delete "
+            "that checkpoint's folder to go on from the one before, or start over with --overwrite true"
+        ) from error
 
 
 def _optimizer(model: torch.nn.Module, config: TrainConfig) -> torch.optim.AdamW:

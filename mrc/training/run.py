@@ -91,8 +91,8 @@ def plan(train: TrainConfig, source: SourceConfig, window: WindowConfig, span: S
     # Tasks and workers have other working directories than the driver.
     train = replace(train, model=storage.absolute(train.model), output=storage.absolute(train.output, new=True))
     _check_folder(train, resolved(train, source, window, span))
-    # It imports torch, which the tasks and actors beside the workers do without.
-    from mrc.models import load_config, load_tokenizer
+    # It imports transformers, which the tasks and actors beside the workers do without.
+    from mrc.pretrained import load_config, load_tokenizer
 
     with storage.local_copy(train.model) as model:
         load_config(model)
@@ -240,7 +240,7 @@ def _scorer(plan: Plan, records: Sequence[UnitRecord]) -> str:
 
 def _finish(plan: Plan, *, scorer: str, **counts: int) -> Result:
     """Copy the best checkpoint's model to its place, describe it, and mark the run as done."""
-    from mrc.models import is_t5_family, load_config
+    from mrc.pretrained import is_t5_family, load_config
 
     found = checkpoints.committed(plan.url("checkpoints"))
     if not found or not found[-1][1].finished:

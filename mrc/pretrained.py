@@ -1,0 +1,109 @@
+"""Model folders and names on a hub -> config, tokenizer and settings: what a driver needs of a model, and no more.
+
+Nothing of a folder is executed: Python code that it brings is not loaded, whatever its config says. (Transformers is to
+be told so: by default it asks on the console.)
+"""
+
+import json
+import logging
+import pathlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import Any
+
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging as hf_logging
+
+from mrc.errors import UsageError
+from mrc.spans import SpanConfig
+from mrc.windows import WindowConfig
+from mrc.windows.tokens import read_template
+
+SETTINGS = "reader.json"
+"""The file of a model folder with the settings that its reader was trained and scored with."""
+
+_T5_FAMILY = ("t5", "mt5", "umt5")
+
+
+def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
+    """Load the fast tokenizer of a model folder, or of a model on the hub.
+
+    One that pads on the left is made to pad on the right, unless its windows end in their CLS (XLNet). Left padding is
+    for generating text. Where it stays, the context comes before the question, as in Hugging Face's run_qa, and a
+    decoder, in which no token sees a later one, would answer without the question.
+
+    Raises:
+        UsageError: There is no such model, it has no fast tokenizer, without which there are no offsets, or that takes
+            no plain text.
+    """
+    with explained(model):
+        tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+    if not tokenizer.is_fast:
+        raise UsageError(
+            f"--model {model}: its tokenizer is not a fast one, so it gives no offsets; choose another model"
+        )
+    if not read_template(tokenizer).null_is_last:
+        # The second is what a folder is written with.
+        tokenizer.padding_side = tokenizer.init_kwargs["padding_side"] = "right"
+    return tokenizer
+
+
+def load_config(model: str) -> Any:
+    """Load a model's config, the cheapest sign that the model is there. Raises UsageError as `load_model` does."""
+    with explained(model):
+        return AutoConfig.from_pretrained(model, trust_remote_code=False)
+
+
+def is_t5_family(config: Any) -> bool:
+    """Tell whether a config is of a model whose encoder alone becomes the reader."""
+    return config.model_type in _T5_FAMILY
+
+
+def load_settings(folder: str | pathlib.Path, changes: dict[str, Any]) -> tuple[WindowConfig, SpanConfig]:
+    """Return the settings of a model folder with changes; the defaults where the folder has none.
+
+    Raises:
+        UsageError: A change is no setting, or out of its range.
+    """
+    known = {**asdict(WindowConfig()), **asdict(SpanConfig())}
+    unknown = changes.keys() - known.keys()
+    if unknown:
+        raise UsageError(f"unknown setting {', '.join(sorted(unknown))}: the settings are {', '.join(known)}")
+    path = pathlib.Path(folder) / SETTINGS
+    saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    values = {name: value for name, value in {**known, **saved, **changes}.items() if name in known}
+    window = {name: values.pop(name) for name in asdict(WindowConfig())}
+    return WindowConfig(**window), SpanConfig(**values)
+
+
+@contextmanager
+def explained(model: str) -> Iterator[None]:
+    """Turn what transformers raises for a model that cannot be had into one line, and keep its advice to itself."""
+    verbosity, shows_progress = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity(logging.ERROR)
+    hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    try:
+        yield
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        where = "this folder" if pathlib.Path(model).is_dir() else "neither a folder here nor to be had from the hub"
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        if "trust_remote_code" in str(error):
+            raise UsageError(
+                f"--model {model}: it brings Python code of its own, which is not run; choose a model of a type that "
+                "transformers has"
+            ) from error
+        if "safetensors" in first_line and list(pathlib.Path(model).glob("*.bin*")):
+            raise UsageError(
+                f"--model {model}: its weights are pickled (.bin), which may run anything when they are read; if you "
+                "trust them, write safetensors with AutoModelForQuestionAnswering's from_pretrained and save_pretrained"
+            ) from error
+        raise UsageError(
+            f"--model {model}: {where}: {first_line} (give a folder that AutoModelForQuestionAnswering loads, "
+            "or a hub name on a machine that reaches the hub)"
+        ) from error
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if shows_progress:
+            hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
