@@ -29,11 +29,11 @@ from mrc.models import (
     autocast,
     forward,
     load_model,
-    load_tokenizer,
     resolve_precision,
     set_dropout,
     span_loss,
 )
+from mrc.pretrained import load_tokenizer
 from mrc.probes import check_fits, usable_precision
 from mrc.windows import WindowConfig, Windows, make_windows
 from tests.tiny import FAMILIES, POSITIONS, config_of, tokenizer_for, write_model
