@@ -4,16 +4,13 @@ One Ray cluster of three nodes, each a set of processes of its own, serves most 
 strike its processes, and those of the jobs, at the very moment that a test is about.
 """
 
-import contextlib
 import os
 import pathlib
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
-from unittest import mock
 
-import psutil
 import pytest
 from ray.cluster_utils import Cluster
 
@@ -32,6 +29,7 @@ from tests.disturbed import (
     write_questions,
 )
 from tests.faults import Faults, Rule
+from tests.nodes import lose_node_of, nodes
 from tests.processes import Job, Jobs, descendants, is_alive, running_jobs, wait_until
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -73,19 +71,6 @@ class Place(NamedTuple):
         wait_until(is_quiet, "the end of a dead driver's tasks")
 
 
-@contextlib.contextmanager
-def nodes(environment: Mapping[str, str]) -> Iterator[Cluster]:
-    """Run a Ray cluster: two nodes of 2 CPUs, and a head that only keeps the books."""
-    with mock.patch.dict(os.environ, environment, clear=True):
-        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
-        try:
-            for _ in range(2):
-                cluster.add_node(num_cpus=2)
-            yield cluster
-        finally:
-            cluster.shutdown()  # type: ignore[no-untyped-call]
-
-
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("chaos")
@@ -95,7 +80,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     undisturbed = Run(sound, folder / "questions", folder / "undisturbed")
     with running_jobs(folder / "logs") as jobs:
         jobs.environment |= faults.environment
-        with nodes(jobs.environment) as cluster:
+        with nodes(jobs.environment, 2, num_cpus=2) as cluster:
             made = Place(jobs, faults, cluster, undisturbed, panicking, ids)
             job = made.answer(undisturbed)
             assert job.wait() == 0, job.stderr
@@ -127,13 +112,7 @@ def test_killed_actor_and_lost_node(place: Place, run: Run) -> None:
     actor = place.held(job, 0)
     assert "MapWorker(MapBatches(FindSpans))" in descendants(os.getpid())[actor]
     os.kill(actor, signal.SIGKILL)
-    raylet = psutil.Process(place.held(job, 1)).ppid()
-    [node] = [
-        node
-        for node in place.cluster.worker_nodes
-        if raylet in [started.process.pid for started in node.all_processes["raylet"]]
-    ]
-    place.cluster.remove_node(node, allow_graceful=False)
+    lose_node_of(place.cluster, place.held(job, 1))
     assert job.wait() == 0, job.stderr
     place.cluster.add_node(num_cpus=2)
     assert place.faults.calls() > 2, "its unit was read twice again"

@@ -3,8 +3,6 @@
 `tests.faults` holds the worker where it writes a certain checkpoint, so that each blow falls at a known step.
 """
 
-import contextlib
-import json
 import os
 import pathlib
 import re
@@ -12,70 +10,17 @@ import shutil
 import signal
 
 import pytest
-from safetensors.torch import load_file
-from torch.testing import assert_close
 
 from mrc import storage
 from mrc.training import checkpoints
 from mrc.training.checkpoints import TrainState
+from tests.disturbed_training import SAVE_STEPS, STEPS, Run, assert_same_outcome
 from tests.faults import Faults, hold_checkpoint
 from tests.processes import Job, Jobs, descendants, is_alive, running_jobs, wait_until
 from tests.tiny import write_model
 
-STEPS = 72
-SAVE_STEPS = 3
-VALIDATION_STEPS = 36
 # A run takes some 20 s, several times that where other work keeps the machine busy.
 pytestmark = pytest.mark.timeout(1800)
-
-
-class Run:
-    """The output folder of one run, and the command for it."""
-
-    def __init__(self, model: str, output: pathlib.Path) -> None:
-        self.model, self.output = model, output
-
-    @property
-    def flags(self) -> list[str]:
-        values = {
-            "model": self.model,
-            "output": str(self.output),
-            "train_data": "sample://train?num_examples=40&language=en",
-            "validation_data": "sample://validation?num_examples=10&language=en",
-            "version_2_with_negative": "true",
-            "max_seq_length": 64,
-            "doc_stride": 16,
-            "train_batch_size": 4,
-            "learning_rate": 1e-3,
-            "max_steps": STEPS,
-            "eval_steps": VALIDATION_STEPS,
-            "save_steps": SAVE_STEPS,
-            "logging_steps": 1,
-        }
-        return [f"--{name}={value}" for name, value in values.items()]
-
-    @property
-    def committed(self) -> list[TrainState]:
-        """The whole checkpoints, oldest first; none where the worker is just deleting one."""
-        with contextlib.suppress(FileNotFoundError):
-            return [state for _, state in checkpoints.committed(str(self.output / "checkpoints"))]
-        return []
-
-    @property
-    def last_step(self) -> int:
-        return self.committed[-1].step if self.committed else 0
-
-    @property
-    def rows(self) -> list[dict[str, float]]:
-        """What the log tells of the steps."""
-        lines = (self.output / "logs" / "metrics.jsonl").read_text().splitlines()
-        return [row for row in map(json.loads, lines) if row["kind"] == "train"]
-
-    def tells_steps(self, last: int) -> bool:
-        """Say whether the log has each step up to the last one, once; no while the driver writes a line."""
-        with contextlib.suppress(json.JSONDecodeError):
-            return [row["step"] for row in self.rows] == list(range(1, last + 1))
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -88,24 +33,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
         assert job.wait() == 0, job.stderr
     assert run.tells_steps(STEPS)
     return run
-
-
-def assert_same_outcome(run: Run, undisturbed: Run) -> None:
-    """The model, the last checkpoint with its optimizer, the scores and the losses on the way are the same."""
-    last = f"checkpoints/step-{STEPS:08d}/model"
-    for folder in ("model", last):
-        expected = load_file(undisturbed.output / folder / "model.safetensors")
-        assert_close(load_file(run.output / folder / "model.safetensors"), expected, rtol=0, atol=1e-6)
-    expected_evaluations, evaluations = undisturbed.committed[-1].evaluations, run.committed[-1].evaluations
-    assert [row["step"] for row in evaluations] == [VALIDATION_STEPS, STEPS]
-    for name in ("exact_match", "f1", "loss"):
-        assert [row[name] for row in evaluations] == pytest.approx(
-            [row[name] for row in expected_evaluations], abs=1e-4
-        )
-    expected_losses = {row["step"]: row["loss"] for row in undisturbed.rows}
-    steps = [row["step"] for row in run.rows]
-    assert steps == sorted(set(steps)), "a step that was done again stands in metrics.jsonl twice"
-    assert [row["loss"] for row in run.rows] == pytest.approx([expected_losses[step] for step in steps], abs=1e-4)
 
 
 def assert_continued(job: Job, step: int) -> None:

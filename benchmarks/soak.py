@@ -1,0 +1,176 @@
+"""A soak: all three jobs on a cluster of several nodes, while processes, nodes and drivers are killed at random.
+
+    python -m benchmarks.soak --minutes 30 --seed 1
+
+A round trains with two workers, answers and evaluates, one job after the other, in new folders. Meanwhile something
+dies every few seconds: a process that works for a job, a node with all its processes (another one comes), or the driver
+(the same command is started again). Then the round's outcome is held against that of a first, undisturbed one: the same
+weights, every id once with the same answer, the same table. Prints each kill and each round, and the sums at the end.
+"""
+
+import argparse
+import collections
+import contextlib
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ray.cluster_utils import Cluster
+
+from tests import disturbed, disturbed_training
+from tests.evaluations import predictions, references, write_shards
+from tests.faults import Faults, url
+from tests.nodes import nodes
+from tests.processes import Job, Jobs, descendants, is_alive, running_jobs
+from tests.test_nodes_chaos import evaluation, outcome
+from tests.tiny import write_model
+
+_NODES = 3
+_MOST_KILLS = 6
+"""Of one job, so that each comes to its end."""
+_WORKS = ("MapWorker", "MapBatches", "RayTrainWorker", "_score", "_scatter", "PrepareUnit")
+"""In the titles of processes that work for a job."""
+
+
+@dataclass(frozen=True)
+class Round:
+    """The folders of a round, and its jobs: name, command, and what holds it against the undisturbed one."""
+
+    place: "Soak"
+    folder: Path
+
+    @property
+    def training(self) -> disturbed_training.Run:
+        """The run of `jobs/train.py`."""
+        return disturbed_training.Run(self.place.encoder, self.folder / "train", num_workers=2, cpus_per_worker=1)
+
+    @property
+    def answering(self) -> disturbed.Run:
+        """The run of `jobs/answer.py`."""
+        return disturbed.Run(self.place.reader, self.place.folder / "questions", self.folder / "answer")
+
+    @property
+    def jobs(self) -> dict[str, list[str]]:
+        """Names and flags of the jobs, in order."""
+        return {
+            "train": self.training.flags,
+            "answer": self.answering.flags(),
+            "evaluate": evaluation(self.place.sides, self.folder / "evaluate"),
+        }
+
+    def check(self, calm: "Round") -> None:
+        """Raise AssertionError where anything differs from an undisturbed round."""
+        disturbed_training.assert_same_outcome(self.training, calm.training)
+        disturbed.assert_exact(self.answering, calm.answering, self.place.ids)
+        ours, theirs = outcome(self.folder / "evaluate"), outcome(calm.folder / "evaluate")
+        assert all(ours[name].equals(theirs[name]) for name in theirs)
+
+
+class Soak:
+    """What is killed, and counted."""
+
+    def __init__(self, folder: Path, jobs: Jobs, cluster: Cluster, seed: int) -> None:
+        self.folder, self._jobs, self._cluster, self._rng = folder, jobs, cluster, random.Random(seed)
+        self.kills: collections.Counter[str] = collections.Counter()
+        self.encoder = write_model(folder / "bert")
+        self.reader, _ = disturbed.write_models(folder / "models")
+        self.ids = disturbed.write_questions(folder / "questions")
+        rows = references()
+        write_shards(rows, folder / "golds", 4)
+        write_shards(predictions(rows), folder / "predictions", 3, seed=1)
+        self.sides = {"references": url(folder / "golds"), "predictions": url(folder / "predictions")}
+
+    def run(self, round_: Round, *, kill: bool) -> None:
+        """Run the jobs of a round to their ends."""
+        for name, flags in round_.jobs.items():
+            self._run(name, flags, _MOST_KILLS if kill else 0)
+
+    def _run(self, name: str, flags: list[str], kills: int) -> None:
+        job = self._start(name, flags)
+        while True:
+            until = time.monotonic() + (self._rng.uniform(1, 12) if kills else 600)
+            while job.is_running and time.monotonic() < until:
+                time.sleep(0.1)
+            if job.is_running:
+                assert kills, f"{name} does not end: {job.stdout}"
+                kills -= 1
+                self._kill(name, job)
+            elif job.process.returncode == 0:
+                return
+            else:
+                # A driver may say that it lost too much; the same command goes on.
+                told = job.process.returncode == -signal.SIGKILL or "same command" in job.stderr
+                assert told, f"{name} ended with {job.process.returncode}: {job.stderr}"
+                job = self._start(name, flags)
+
+    def _start(self, name: str, flags: list[str]) -> Job:
+        return self._jobs.start([sys.executable, f"jobs/{name}.py", *flags], RAY_ADDRESS=self._cluster.address)
+
+    def _kill(self, name: str, job: Job) -> None:
+        what = self._rng.choice(["process", "process", "node", "driver"])
+        if what == "driver":
+            job.process.kill()
+            job.process.wait()
+        elif what == "node":
+            self._cluster.remove_node(self._rng.choice(list(self._cluster.worker_nodes)), allow_graceful=False)
+            self._cluster.add_node(num_cpus=2)
+        else:
+            titles = descendants(os.getpid())
+            works = sorted(pid for pid, title in titles.items() if any(word in title for word in _WORKS))
+            if not works:
+                return
+            victim = self._rng.choice(works)
+            what = f"process {titles[victim].split('(')[0].removeprefix('ray::')}"
+            if is_alive(victim):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+        self.kills[f"{name}: {what.split()[0]}"] += 1
+        print(f"  {name}: {what}", flush=True)
+
+
+def soak(minutes: float, seed: int, tell: Callable[[str], None]) -> collections.Counter[str]:
+    """Run rounds until so many minutes are over, at least one; return the numbers of rounds, wrong ones, and kills."""
+    end = time.monotonic() + 60 * minutes
+    counts: collections.Counter[str] = collections.Counter()
+    with tempfile.TemporaryDirectory(prefix="mrc-soak-") as name, running_jobs(Path(name, "logs")) as jobs:
+        folder = Path(name)
+        jobs.environment |= Faults(folder / "faults").environment
+        with nodes(jobs.environment, _NODES, num_cpus=2) as cluster:
+            place = Soak(folder, jobs, cluster, seed)
+            calm = Round(place, folder / "calm")
+            place.run(calm, kill=False)
+            while not counts["rounds"] or time.monotonic() < end:
+                counts["rounds"] += 1
+                number, began = counts["rounds"], time.monotonic()
+                disturbed_round = Round(place, folder / f"round-{number}")
+                try:
+                    place.run(disturbed_round, kill=True)
+                    disturbed_round.check(calm)
+                    what = "as an undisturbed one"
+                except AssertionError:
+                    counts["wrong rounds"] += 1
+                    what = f"WRONG: {traceback.format_exc()}"
+                tell(f"round {number}, {time.monotonic() - began:.0f} s: {what}")
+            return counts + place.kills
+
+
+def main() -> None:
+    """Soak, and end with 1 where a round was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    counts = soak(arguments.minutes, arguments.seed, lambda line: print(line, flush=True))
+    print(", ".join(f"{name} {number}" for name, number in sorted(counts.items())))
+    sys.exit(1 if counts["wrong rounds"] else 0)
+
+
+if __name__ == "__main__":
+    main()

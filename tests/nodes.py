@@ -1,0 +1,33 @@
+"""Ray clusters of several nodes on this machine, each a set of processes of its own, that may be lost."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from unittest import mock
+
+import psutil
+from ray.cluster_utils import Cluster
+
+
+@contextlib.contextmanager
+def nodes(environment: Mapping[str, str], number: int, *, num_cpus: int) -> Iterator[Cluster]:
+    """Run a cluster of so many nodes with so many CPUs each, and a head that only keeps the books."""
+    with mock.patch.dict(os.environ, environment, clear=True):
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+        try:
+            for _ in range(number):
+                cluster.add_node(num_cpus=num_cpus)
+            yield cluster
+        finally:
+            cluster.shutdown()  # type: ignore[no-untyped-call]
+
+
+def lose_node_of(cluster: Cluster, pid: int) -> None:
+    """End the node that a worker process belongs to, with all that is in its memory, at once."""
+    raylet = psutil.Process(pid).ppid()
+    [node] = [
+        node
+        for node in cluster.worker_nodes
+        if raylet in [started.process.pid for started in node.all_processes["raylet"]]
+    ]
+    cluster.remove_node(node, allow_graceful=False)
