@@ -24,17 +24,13 @@ from pathlib import Path
 
 from ray.cluster_utils import Cluster
 
-from tests import disturbed, disturbed_training
-from tests.evaluations import predictions, references, write_shards
-from tests.faults import Faults, url
+from tests import disturbed, disturbed_evaluation, disturbed_training
+from tests.faults import Faults
 from tests.nodes import nodes
 from tests.processes import Job, Jobs, descendants, is_alive, running_jobs
-from tests.test_nodes_chaos import evaluation, outcome
 from tests.tiny import write_model
 
 _NODES = 3
-_MOST_KILLS = 6
-"""Of one job, so that each comes to its end."""
 _WORKS = ("MapWorker", "MapBatches", "RayTrainWorker", "_score", "_scatter", "PrepareUnit")
 """In the titles of processes that work for a job."""
 
@@ -62,15 +58,14 @@ class Round:
         return {
             "train": self.training.flags,
             "answer": self.answering.flags(),
-            "evaluate": evaluation(self.place.sides, self.folder / "evaluate"),
+            "evaluate": disturbed_evaluation.flags_of(self.place.sides, self.folder / "evaluate"),
         }
 
     def check(self, calm: "Round") -> None:
         """Raise AssertionError where anything differs from an undisturbed round."""
         disturbed_training.assert_same_outcome(self.training, calm.training)
         disturbed.assert_exact(self.answering, calm.answering, self.place.ids)
-        ours, theirs = outcome(self.folder / "evaluate"), outcome(calm.folder / "evaluate")
-        assert all(ours[name].equals(theirs[name]) for name in theirs)
+        disturbed_evaluation.assert_same_evaluation(self.folder / "evaluate", calm.folder / "evaluate")
 
 
 class Soak:
@@ -82,15 +77,12 @@ class Soak:
         self.encoder = write_model(folder / "bert")
         self.reader, _ = disturbed.write_models(folder / "models")
         self.ids = disturbed.write_questions(folder / "questions")
-        rows = references()
-        write_shards(rows, folder / "golds", 4)
-        write_shards(predictions(rows), folder / "predictions", 3, seed=1)
-        self.sides = {"references": url(folder / "golds"), "predictions": url(folder / "predictions")}
+        self.sides = disturbed_evaluation.write_sides(folder)
 
-    def run(self, round_: Round, *, kill: bool) -> None:
-        """Run the jobs of a round to their ends."""
+    def run(self, round_: Round, kills: int) -> None:
+        """Run the jobs of a round to their ends, with so many kills of each."""
         for name, flags in round_.jobs.items():
-            self._run(name, flags, _MOST_KILLS if kill else 0)
+            self._run(name, flags, kills)
 
     def _run(self, name: str, flags: list[str], kills: int) -> None:
         job = self._start(name, flags)
@@ -135,7 +127,7 @@ class Soak:
         print(f"  {name}: {what}", flush=True)
 
 
-def soak(minutes: float, seed: int, tell: Callable[[str], None]) -> collections.Counter[str]:
+def soak(minutes: float, seed: int, kills: int, tell: Callable[[str], None]) -> collections.Counter[str]:
     """Run rounds until so many minutes are over, at least one; return the numbers of rounds, wrong ones, and kills."""
     end = time.monotonic() + 60 * minutes
     counts: collections.Counter[str] = collections.Counter()
@@ -145,13 +137,13 @@ def soak(minutes: float, seed: int, tell: Callable[[str], None]) -> collections.
         with nodes(jobs.environment, _NODES, num_cpus=2) as cluster:
             place = Soak(folder, jobs, cluster, seed)
             calm = Round(place, folder / "calm")
-            place.run(calm, kill=False)
+            place.run(calm, 0)
             while not counts["rounds"] or time.monotonic() < end:
                 counts["rounds"] += 1
                 number, began = counts["rounds"], time.monotonic()
                 disturbed_round = Round(place, folder / f"round-{number}")
                 try:
-                    place.run(disturbed_round, kill=True)
+                    place.run(disturbed_round, kills)
                     disturbed_round.check(calm)
                     what = "as an undisturbed one"
                 except AssertionError:
@@ -166,8 +158,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kills", type=int, default=6, help="of each job at most, so that it comes to its end")
     arguments = parser.parse_args()
-    counts = soak(arguments.minutes, arguments.seed, lambda line: print(line, flush=True))
+    counts = soak(arguments.minutes, arguments.seed, arguments.kills, lambda line: print(line, flush=True))
     print(", ".join(f"{name} {number}" for name, number in sorted(counts.items())))
     sys.exit(1 if counts["wrong rounds"] else 0)
 

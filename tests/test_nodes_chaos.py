@@ -5,16 +5,14 @@ import pathlib
 import signal
 import sys
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from ray.cluster_utils import Cluster
 
+from tests.disturbed_evaluation import assert_same_evaluation, flags_of, write_sides
 from tests.disturbed_training import STEPS, Run, assert_same_outcome
-from tests.evaluations import predictions, references, write_shards
-from tests.faults import Faults, Rule, hold_checkpoint, url
+from tests.faults import Faults, Rule, hold_checkpoint
 from tests.nodes import lose_node_of, nodes
 from tests.processes import Job, Jobs, descendants, running_jobs, wait_until
 from tests.tiny import write_model
@@ -81,39 +79,17 @@ def test_training_on_two_nodes_goes_on_by_itself_when_one_is_lost(place: Place) 
 
 @pytest.fixture(scope="module")
 def sides(place: Place) -> dict[str, str]:
-    """Write both sides of an evaluation, and return their flags."""
-    rows = references()
-    write_shards(rows, place.folder / "golds", 4)
-    write_shards(predictions(rows), place.folder / "predictions", 3, seed=1)
-    return {name: url(place.folder / folder) for name, folder in SIDES.items()}
-
-
-SIDES = {"references": "golds", "predictions": "predictions"}
-
-
-def evaluation(sides: dict[str, str], output: pathlib.Path) -> list[str]:
-    """Return the flags of an evaluation."""
-    values = {**sides, "output": url(output), "run_id": "night", "store_timeout_s": 60}
-    return [f"--{name}={value}" for name, value in values.items()]
-
-
-def outcome(output: pathlib.Path) -> dict[str, Any]:
-    """Return what an evaluation left, without its times."""
-    per_question = sorted((output / "runs" / "night" / "per_question").glob("*.parquet"))
-    return {
-        "table": pq.read_table(output / "metrics" / "night.parquet").drop_columns("created_at"),
-        "per_question": pa.concat_tables(map(pq.read_table, per_question)).sort_by("id"),
-    }
+    return write_sides(place.folder)
 
 
 def test_an_evaluation_that_loses_a_node_and_its_driver_ends_as_an_undisturbed_one(
     place: Place, sides: dict[str, str], tmp_path: pathlib.Path
 ) -> None:
     place.faults.set()
-    calm = place.start("evaluate", evaluation(sides, tmp_path / "calm"))
+    calm = place.start("evaluate", flags_of(sides, tmp_path / "calm"))
     assert calm.wait() == 0, calm.stderr
 
-    flags = evaluation(sides, tmp_path / "disturbed")
+    flags = flags_of(sides, tmp_path / "disturbed")
     place.faults.set(Rule(point="write", match="/per_question/", action="kill_driver"))
     job = place.start("evaluate", flags)
     assert job.wait() == -signal.SIGKILL
@@ -127,6 +103,4 @@ def test_an_evaluation_that_loses_a_node_and_its_driver_ends_as_an_undisturbed_o
     place.faults.set()
     assert job.wait() == 0, job.stderr
     place.cluster.add_node(num_cpus=1)
-    ours, theirs = outcome(tmp_path / "disturbed"), outcome(tmp_path / "calm")
-    assert ours["table"].equals(theirs["table"])
-    assert ours["per_question"].equals(theirs["per_question"])
+    assert_same_evaluation(tmp_path / "disturbed", tmp_path / "calm")

@@ -2,10 +2,7 @@
 
 import functools
 import json
-import os
 import pathlib
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -383,43 +380,3 @@ def test_samples_are_taken_after_the_split(tmp_path: pathlib.Path) -> None:
     drawn = held_out(make_rows(20, seed=1), tmp_path / "data.jsonl", max_train_samples=5, sample_seed=2)
     assert len(drawn[0]) == 5
     assert drawn[0] != sides[0]
-
-
-# An object store
-
-
-@pytest.mark.slow
-def test_model_data_and_results_may_all_live_in_an_object_store(
-    s3_bucket: str, folder: pathlib.Path, tmp_path: pathlib.Path
-) -> None:
-    storage.upload_tree(folder / "bert", f"{s3_bucket}/bert")
-    for name in ("train.jsonl", "validation.jsonl"):
-        storage.write_bytes(f"{s3_bucket}/data/{name}", (folder / name).read_bytes())
-    places = {
-        "model": f"{s3_bucket}/bert",
-        "train_data": f"{s3_bucket}/data/train.jsonl",
-        "validation_data": f"{s3_bucket}/data/validation.jsonl",
-        "output": f"{s3_bucket}/out",
-    }
-    flags = {
-        **SHARED,
-        **places,
-        "max_steps": 6,
-        "eval_steps": 3,
-        "max_reject_share": 0.2,
-        "max_seq_length": 48,
-        "doc_stride": 16,
-    }
-    (tmp_path / "train.yaml").write_text(yaml.safe_dump(flags))
-    job = pathlib.Path(__file__).resolve().parents[1] / "jobs" / "train.py"
-    command = [sys.executable, str(job), "--config", str(tmp_path / "train.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ, timeout=200, check=False)
-    assert done.returncode == 0, done.stderr
-    result = Result(**json.loads(storage.read_text(f"{s3_bucket}/out/result.json")))
-    assert (result.steps, result.train_questions, result.rejects) == (6, 24, 3)
-    config = TrainConfig(train_data=places["train_data"], validation_data=places["validation_data"])
-    assert_scores(mrc.Reader.from_pretrained(result.model, precision="float32"), Run(config, result))
-    names = {url.removeprefix(f"{s3_bucket}/out/").split("/")[0] for url in storage.list_files(f"{s3_bucket}/out")}
-    assert names == {"config.yaml", "checkpoints", "logs", "model", "rejects", "result.json"}
-    rows = storage.read_text(f"{s3_bucket}/out/logs/metrics.jsonl").splitlines()
-    assert [json.loads(row)["step"] for row in rows] == [1, 2, 3, 3, 4, 5, 6, 6]
