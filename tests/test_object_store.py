@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from mrc import storage
-from tests.job_runs import Head, assert_is_one_error, head_node
-from tests.processes import Job, Jobs, running_jobs
+from tests.job_runs import Head, RunMain, assert_is_one_error, head_node
+from tests.processes import ROOT, Job, Jobs, running_jobs
 from tests.proxy import Fault, Proxy, Request, preconditions_are_refused
-from tests.s3_access import READER, WRITER, Identity, in_environment, new_place, variables
+from tests.s3_access import READER, STRANGER, WRITER, Identity, in_environment, new_place, variables
 from tests.tiny import write_model
 from tests.training_data import make_rows, write_jsonl
 
@@ -135,6 +135,15 @@ def disturbed(calm: Place) -> Place:
     return Place(new_place(), calm.shared)
 
 
+def given(job: str, calm: Place) -> dict[str, object]:
+    """Return the flags of a job that goes on from what the undisturbed one before it left."""
+    flags: dict[str, dict[str, object]] = {
+        "answer": {"model": f"{calm.url}/run/model"},
+        "evaluate": {"predictions": f"{calm.url}/answers"},
+    }
+    return flags.get(job, {})
+
+
 KINDS: dict[str, tuple[Fault, ...]] = {
     "PUT": ("500", "503", "slow_down", "cut_upload", "cut_answer", "refuse_connection"),
     "GET": ("500", "slow_down", "cut_download", "delay"),
@@ -191,8 +200,7 @@ def test_a_chain_of_jobs_leaves_all_in_the_store(calm: Place) -> None:
 def test_a_job_stops_where_the_store_stays_down_and_ends_exactly_after_it(
     job: str, part: str, end: Fault, calm: Place, disturbed: Place, proxy: Proxy, start: Start
 ) -> None:
-    inputs = {"answer": {"model": f"{calm.url}/run/model"}, "evaluate": {"predictions": f"{calm.url}/answers"}}
-    flags = disturbed.flags(job, **inputs.get(job, {}))
+    flags = disturbed.flags(job, **given(job, calm))
     with proxy.failing(storm_until(part, end)) as struck:
         stopped = start(job, *flags)
         assert stopped.wait(DOWN_S) == 1, stopped.stdout + stopped.stderr
@@ -213,10 +221,21 @@ def test_a_job_stops_where_the_store_stays_down_and_ends_exactly_after_it(
 
 
 def test_credentials_that_may_only_read_are_refused_in_one_line(calm: Place, disturbed: Place, start: Start) -> None:
-    inputs = {"answer": {"model": f"{calm.url}/run/model"}, "evaluate": {"predictions": f"{calm.url}/answers"}}
-    for refused in [start(job, *disturbed.flags(job, **inputs.get(job, {})), identity=READER) for job in JOBS]:
+    for refused in [start(job, *disturbed.flags(job, **given(job, calm)), identity=READER) for job in JOBS]:
         assert refused.wait(REFUSED_S) == 2, refused.stderr
         assert_is_one_error(said(refused), rf"{disturbed.url}.*Access Denied.*credentials")
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_a_wrong_secret_is_refused_in_one_line(
+    job: str, calm: Place, disturbed: Place, proxy: Proxy, run_main: RunMain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with in_environment(monkeypatch, proxy.url, STRANGER):
+        outcome = run_main(ROOT / "jobs" / f"{job}.py", *disturbed.flags(job, **given(job, calm)))
+    assert_is_one_error(outcome.stderr, "credentials")
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert STRANGER.secret not in outcome.stderr
+    assert outcome.seconds < REFUSED_S
 
 
 def test_secrets_are_written_nowhere(calm: Place, started: Jobs, head: Head) -> None:
