@@ -46,7 +46,7 @@ def _open(url: str) -> Iterator[pq.ParquetFile]:
             try:
                 with pq.ParquetFile(watched) as parquet:
                     yield parquet
-            except (pa.ArrowInvalid, OSError) as error:
+            except (ValueError, OSError) as error:  # Arrow's are ValueErrors, and so is Ray's of a type's metadata
                 if watched.store_failed:
                     raise
                 cause = " ".join(str(error).split())  # Arrow's may have several lines
@@ -106,7 +106,9 @@ def read_parquet(url: str, start: int, stop: int, choose: ChooseColumns) -> Iter
 def read_batches(url: str, start: int, stop: int, choose: ChooseColumns) -> Iterator[pa.RecordBatch]:
     """Yield the rows `[start, stop)` of a Parquet file, decoding only the row groups needed and the columns chosen."""
     with _open(url) as parquet:
-        columns = choose(list(parquet.schema_arrow.names))
+        schema = parquet.schema_arrow
+        columns = choose(list(schema.names))
+        storage.check_inert(pa.schema([column for column in schema if column.name in columns]), url)
         groups, first_row = _groups_between(parquet, start, stop)
         for batch in parquet.iter_batches(_BATCH_ROWS, row_groups=groups, columns=columns):
             low, high = max(start - first_row, 0), min(stop - first_row, batch.num_rows)

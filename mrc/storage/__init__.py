@@ -18,6 +18,7 @@ Listings are never cached: another process's commit is seen at once.
 
 from mrc.storage.failures import explain, explained, located
 from mrc.storage.files import (
+    check_inert,
     create,
     open_atomic,
     read_bytes,
@@ -45,6 +46,7 @@ from mrc.storage.trees import download_tree, local_copy, upload_tree
 
 __all__ = [
     "absolute",
+    "check_inert",
     "create",
     "download_tree",
     "exists",

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec.implementations.local import LocalFileSystem
 
+from mrc.errors import BadFileError
 from mrc.storage.failures import located, locating
 from mrc.storage.places import files_below, resolve
 
@@ -36,7 +37,34 @@ def read_table(url: str, columns: list[str] | None = None) -> pa.Table:
     """Return a Parquet file as a table, or some of its columns; raises FileNotFoundError where it is absent."""
     filesystem, path = resolve(url)
     with filesystem.open(path, "rb") as file, pq.ParquetFile(file) as parquet:
-        return parquet.read(columns=columns)
+        table = parquet.read(columns=columns)
+    check_inert(table.schema, url)
+    return table
+
+
+def check_inert(schema: pa.Schema, url: str) -> None:
+    """Refuse columns whose values Python code makes when they are read.
+
+    Arrow lets packages define types. Ray Data's of Python objects unpickles what the file holds, and whoever wrote that
+    would have run what he liked.
+
+    Raises:
+        BadFileError: A column is, or has in it, of such a type.
+    """
+    for column in schema:
+        if _is_made_by_code(column.type):
+            raise BadFileError(
+                f"{url}: column {column.name!r} is of the type {column.type}, whose values run Python code when they "
+                "are read; write it with a type of Arrow's own"
+            )
+
+
+def _is_made_by_code(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):  # Arrow's own are of this class alone
+        return isinstance(kind, pa.ExtensionType) or _is_made_by_code(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _is_made_by_code(kind.value_type)
+    return any(_is_made_by_code(kind.field(at).type) for at in range(kind.num_fields))
 
 
 @contextlib.contextmanager
