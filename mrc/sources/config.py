@@ -2,6 +2,7 @@
 
 import hashlib
 import posixpath
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
@@ -155,10 +156,13 @@ class Unit:
 
     @property
     def name(self) -> str:
-        """A name for files about this unit, from the source and the rows alone: the same on every run."""
+        """A name for files about this unit, from the source and the rows alone: the same on every run.
+
+        It is short also in bytes, and no hidden file's, as which `_` and `.` in front would have it.
+        """
         picked = "" if self.rows is None else f"-picked-{_digest(repr(self.rows))}"
-        stem = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in self.stem)[:60]
-        return f"{stem}-{_digest(self.source)}-{self.start:012d}-{self.stop:012d}{picked}"
+        plain = re.sub(r"[^\w.-]", "_", self.stem).lstrip("._-").encode()[:60].decode(errors="ignore") or "file"
+        return f"{plain}-{_digest(self.source)}-{self.start:012d}-{self.stop:012d}{picked}"
 
 
 def _digest(text: str) -> str:

@@ -25,14 +25,19 @@ def download_tree(url: str, folder: str | os.PathLike[str]) -> None:
     One that fails is tried again.
 
     Raises:
-        UsageError: Nothing is there.
+        UsageError: Nothing is there, or a name leads out of it.
     """
     filesystem, path = resolve(url)
     names = sorted(persistently(lambda: files_below(filesystem, path)))
     if not names:
         raise UsageError(f"no files below {url}; check the address")
     for name in names:
-        with replacing(pathlib.Path(folder) / posixpath.relpath(name, path)) as temporary:
+        target = pathlib.PurePosixPath(posixpath.relpath(name, path))
+        if ".." in target.parts:
+            raise UsageError(
+                f"{full_url(filesystem, name)}: a name with '..' in it leads out of {url}; remove that file"
+            )
+        with replacing(pathlib.Path(folder) / target) as temporary:
             persistently(partial(_get, filesystem, name, temporary))
 
 
