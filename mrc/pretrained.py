@@ -1,17 +1,21 @@
 """Model folders and names on a hub -> config, tokenizer and settings: what a driver needs of a model, and no more.
 
-Nothing of a folder is executed: Python code that it brings is not loaded, whatever its config says. (Transformers is to
-be told so: by default it asks on the console.)
+Nothing of a folder is executed: neither Python code that it brings nor kernels on the hub that its config names are
+loaded. (Transformers is to be told so: by default it asks on the console. And by default it has a service on the hub
+convert pickled weights, to which it sends the user's token.)
 """
 
 import json
 import logging
+import os
 import pathlib
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any
 
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
@@ -52,7 +56,13 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
 def load_config(model: str) -> Any:
     """Load a model's config, the cheapest sign that the model is there. Raises UsageError as `load_model` does."""
     with explained(model):
-        return AutoConfig.from_pretrained(model, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(model, trust_remote_code=False)
+    if "/" in str(config._attn_implementation):
+        raise UsageError(
+            f"--model {model}: its config asks for attention by code from the hub ({config._attn_implementation}), "
+            "which is not run; take attn_implementation out of its config.json"
+        )
+    return config
 
 
 def is_t5_family(config: Any) -> bool:
@@ -80,13 +90,14 @@ def load_settings(folder: str | pathlib.Path, changes: dict[str, Any]) -> tuple[
 @contextmanager
 def explained(model: str) -> Iterator[None]:
     """Turn what transformers raises for a model that cannot be had into one line, and keep its advice to itself."""
+    os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
     verbosity, shows_progress = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity(logging.ERROR)
     hf_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     try:
         yield
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, SafetensorError, pickle.UnpicklingError) as error:
         where = "this folder" if pathlib.Path(model).is_dir() else "neither a folder here nor to be had from the hub"
         first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         if "trust_remote_code" in str(error):
@@ -94,10 +105,11 @@ def explained(model: str) -> Iterator[None]:
                 f"--model {model}: it brings Python code of its own, which is not run; choose a model of a type that "
                 "transformers has"
             ) from error
-        if "safetensors" in first_line and list(pathlib.Path(model).glob("*.bin*")):
+        if isinstance(error, pickle.UnpicklingError) or _lacks_safetensors(model, first_line):
             raise UsageError(
                 f"--model {model}: its weights are pickled (.bin), which may run anything when they are read; if you "
-                "trust them, write safetensors with AutoModelForQuestionAnswering's from_pretrained and save_pretrained"
+                "trust them, write safetensors with from_pretrained and save_pretrained of the class that its config "
+                "names under architectures"
             ) from error
         raise UsageError(
             f"--model {model}: {where}: {first_line} (give a folder that AutoModelForQuestionAnswering loads, "
@@ -107,3 +119,9 @@ def explained(model: str) -> Iterator[None]:
         hf_logging.set_verbosity(verbosity)
         if shows_progress:
             hf_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+
+
+def _lacks_safetensors(model: str, complaint: str) -> bool:
+    """Tell whether transformers found no safetensors, in a folder with pickled weights or in a repository."""
+    of_a_hub = "cannot be loaded with `safetensors`" in complaint
+    return of_a_hub or ("no file named" in complaint and bool(list(pathlib.Path(model).glob("*.bin*"))))
