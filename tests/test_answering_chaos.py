@@ -1,7 +1,6 @@
-"""Bulk answering that is disturbed: whatever dies, each question is answered once, and as in an undisturbed run.
+"""Bulk answering whose processes, nodes and drivers die: each question is answered once, as in an undisturbed run.
 
-One Ray cluster of three nodes, each a set of processes of its own, serves most tests. `tests.faults` lets each fault
-strike its processes, and those of the jobs, at the very moment that a test is about.
+`tests.faults` lets each fault strike its processes, and those of the jobs, at the very moment that a test is about.
 """
 
 import os
@@ -9,99 +8,30 @@ import pathlib
 import re
 import signal
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
-from ray.cluster_utils import Cluster
 
-from tests.disturbed import (
-    DEADLY,
-    DEADLY_ROW,
-    FILE_ROWS,
-    FILES,
-    HELD,
-    PANICKING_ROW,
-    UNITS,
-    Run,
-    assert_exact,
-    token_of,
-    write_models,
-    write_questions,
-)
-from tests.faults import Faults, Rule
-from tests.nodes import lose_node_of, nodes
-from tests.processes import Job, Jobs, descendants, is_alive, running_jobs, wait_until
+from tests.answering_place import Place, assert_continued, error_of, running_place
+from tests.disturbed import HELD, UNITS, Run, assert_exact, token_of
+from tests.faults import Rule
+from tests.nodes import lose_node_of
+from tests.processes import descendants
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 HOLD_MODEL = Rule(point="model", match=token_of(HELD), action="hold")
-GOING_ON = re.compile(r"going on: (\d+) of (\d+) units are done")
-
-
-class Place(NamedTuple):
-    """Where jobs are disturbed."""
-
-    jobs: Jobs
-    faults: Faults
-    cluster: Cluster
-    undisturbed: Run
-    panicking: str
-    """A model that answers as the others', where its tokenizer does not panic."""
-    ids: list[str]
-
-    def answer(self, run: Run, **changes: object) -> Job:
-        """Start a job on the cluster."""
-        job = self.jobs.answer(*run.flags(**changes), RAY_ADDRESS=self.cluster.address)
-        self.faults.driver_is(job.process.pid)
-        return job
-
-    def held(self, job: Job, rule: int = 0) -> int:
-        """Wait until a rule holds a process of a job, and return its id."""
-        job.wait_for(lambda: bool(self.faults.held(rule)), "a process that is held")
-        return self.faults.held(rule)[0]
-
-    def wait_for_quiet(self) -> None:
-        """Wait until what a dead driver left running on the cluster has ended: it may go on to write for a moment."""
-
-        def is_quiet() -> bool:
-            titles = descendants(os.getpid()).values()
-            ours = any(word in title for title in titles for word in ("MapBatches", "MapWorker"))
-            return not ours and not any(map(is_alive, self.faults.held()))
-
-        wait_until(is_quiet, "the end of a dead driver's tasks")
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("chaos")
-    sound, panicking = write_models(folder / "models")
-    ids = write_questions(folder / "questions")
-    faults = Faults(folder / "faults")
-    undisturbed = Run(sound, folder / "questions", folder / "undisturbed")
-    with running_jobs(folder / "logs") as jobs:
-        jobs.environment |= faults.environment
-        with nodes(jobs.environment, 2, num_cpus=2) as cluster:
-            made = Place(jobs, faults, cluster, undisturbed, panicking, ids)
-            job = made.answer(undisturbed)
-            assert job.wait() == 0, job.stderr
-            assert_exact(undisturbed, undisturbed, ids)
-            assert len(undisturbed.table("rejects")) == 1
-            yield made
+    with running_place(tmp_path_factory.mktemp("chaos")) as made:
+        yield made
 
 
 @pytest.fixture
 def run(place: Place, tmp_path: pathlib.Path) -> Iterator[Run]:
-    """Give a job's folder; no rule of a test outlives it."""
-    place.faults.set()
-    yield Run(place.undisturbed.model, place.undisturbed.questions, tmp_path / "out")
-    place.faults.set()
-
-
-def error_of(job: Job) -> str:
-    """Return the one line that tells why a job failed; Ray's C++ code may write others, and none is a traceback's."""
-    lines = [line for line in job.stderr.splitlines() if not re.match(r"\[\d{4}-\d\d-\d\d ", line)]
-    assert len(lines) == 1, job.stderr
-    return lines[0]
+    with place.run(tmp_path / "out") as made:
+        yield made
 
 
 def test_killed_actor_and_lost_node(place: Place, run: Run) -> None:
@@ -159,66 +89,4 @@ def test_killed_and_terminated_driver(place: Place, run: Run) -> None:
     job = place.answer(run)
     assert job.wait() == 0, job.stderr
     assert_continued(job, run, done)
-    assert_exact(run, place.undisturbed, place.ids)
-
-
-def assert_continued(job: Job, run: Run, done: dict[str, int], units: int = UNITS) -> None:
-    """Check that a job did only what its predecessor left to do."""
-    assert GOING_ON.findall(job.stdout) == ([(str(len(done)), str(units))] if done else [])
-    assert {name: run.committed[name] for name in done} == done, "a unit that was done was written again"
-
-
-def test_rows_that_end_their_process(place: Place, run: Run) -> None:
-    """One row kills the process of the model each time, one makes the tokenizer panic: they alone are rejected."""
-    place.faults.set(Rule(point="model", match=token_of(DEADLY), action="exit", times=1_000))
-    ids = place.ids[:80]
-    deadly, panicking = ids[DEADLY_ROW], ids[PANICKING_ROW]
-    run = Run(place.panicking, run.questions, run.output)
-    job = place.answer(run, limit=len(ids), unit_rows=4)
-    assert job.wait() == 0, job.stderr
-    assert_exact(run, place.undisturbed, ids, rejected=[deadly, panicking])
-    rejects = {row["id"]: row for row in run.table("rejects").to_pylist()}
-    assert {row["reason"] for row in rejects.values()} == {"ends_the_process"}
-    assert rejects[deadly]["row"] == DEADLY_ROW
-    assert DEADLY in rejects[deadly]["text"]
-    assert "the process ended" in rejects[deadly]["detail"]
-    assert "PanicException" in rejects[panicking]["detail"]
-
-
-def test_store_that_fails_and_hangs(place: Place, run: Run) -> None:
-    """Reads and writes of the store fail, and one of each hangs until long after the job has given it up."""
-    place.faults.set(
-        Rule(point="read", match=r"/questions/1\.parquet", action="hold", skip=3),
-        Rule(point="write", match="/predictions/", action="hold", skip=4),
-        Rule(point="read", match=r"/questions/2\.parquet", action="fail", skip=3, times=2),
-        Rule(point="write", match="/predictions/", action="fail", skip=1, times=3),
-        Rule(point="wrote", match="/commits/", action="fail", times=3),
-        Rule(point="write", match=r"/(manifest\.json|_SUCCESS|config\.yaml)$", action="fail", times=2),
-    )
-    job = place.answer(run, store_timeout_s=2)
-    assert job.wait() == 0, job.stderr
-    assert len(place.faults.held(0)) == len(place.faults.held(1)) == 1
-    assert_exact(run, place.undisturbed, place.ids)
-    place.faults.set()  # what hung goes on
-    place.wait_for_quiet()
-    assert_exact(run, place.undisturbed, place.ids)
-
-
-def test_store_that_stays_down(place: Place, run: Run) -> None:
-    """The job says so in a line, and the same command finishes once the store is back."""
-    place.faults.set(Rule(point="write", match="/commits/", action="fail", skip=1, times=10_000))
-    # Few units: each waits for the store in each pass.
-    job = place.answer(run, unit_rows=FILE_ROWS)
-    assert job.wait() == 1
-    assert re.fullmatch(
-        rf"error: {FILES - 1} of {FILES} units could not be answered, such as .*: OSError: .*the store is down; "
-        "the same command goes on with them",
-        error_of(job),
-    )
-    done = run.committed
-    assert len(done) == 1
-    place.faults.set()
-    again = place.answer(run, unit_rows=FILE_ROWS)
-    assert again.wait() == 0, again.stderr
-    assert_continued(again, run, done, units=FILES)
     assert_exact(run, place.undisturbed, place.ids)
