@@ -68,8 +68,8 @@ def test_store_that_stays_down(place: Place, run: Run) -> None:
     job = place.answer(run, unit_rows=FILE_ROWS)
     assert job.wait() == 1
     assert re.fullmatch(
-        rf"error: {FILES - 1} of {FILES} units could not be answered, such as .*: OSError: .*the store is down; "
-        "the same command goes on with them",
+        rf"error: {FILES - 1} of {FILES} units could not be answered, such as .*: OSError: .*the store is down: "
+        r"'faulty://[^']*/commits/[^']*'; the same command goes on with them",
         error_of(job),
     )
     done = run.committed
