@@ -18,7 +18,7 @@ import pytest
 from mrc import launch
 from mrc.errors import UsageError
 from mrc.launch import parse_configs, run_job
-from tests.faults import Faults, hold_checkpoint
+from tests.faults import Faults, Rule, hold_checkpoint
 from tests.job_runs import RunMain, assert_is_one_error, free_ports, head_node
 from tests.processes import ROOT, Jobs, wait_until
 from tests.tiny import write_model
@@ -284,12 +284,12 @@ class TestWithRay:
     def test_cause_of_a_failed_worker_is_told(
         self, model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path
     ) -> None:
-        torn = pathlib.Path(write_model(tmp_path / "torn"))
-        weights = (torn / "model.safetensors").read_bytes()
-        (torn / "model.safetensors").write_bytes(weights[: len(weights) // 2])
-        job = jobs.train(*small_run(str(torn), tmp_path / "out", train_data=questions, max_failures=0))
+        faults = Faults(tmp_path / "faults")
+        jobs.environment |= faults.environment
+        faults.set(Rule(point="save", match=r"/trainer\.pt$", action="fail"))
+        job = jobs.train(*small_run(model, tmp_path / "out", train_data=questions, max_failures=0))
         assert job.wait() == 1
-        assert_is_one_error(job.stderr, "training failed: .*SafetensorError: .*incomplete")
+        assert_is_one_error(job.stderr, "training failed: OSError: .*the store is down")
         logs = re.search(r"the workers' logs are in (\S+)\); the same command", job.stderr)
         assert logs
         assert (pathlib.Path(logs[1]) / "train").is_dir()
