@@ -31,8 +31,10 @@ from tests.processes import Job, Jobs, descendants, is_alive, running_jobs
 from tests.tiny import write_model
 
 _NODES = 3
-_WORKS = ("MapWorker", "MapBatches", "RayTrainWorker", "_score", "_scatter", "PrepareUnit")
+_WORKS = ("MapWorker", "MapBatches", "RayTrainWorker", "_read_some", "_score_one", "PrepareUnit")
 """In the titles of processes that work for a job."""
+_QUIET_S = {"train": (1.0, 12.0), "answer": (1.0, 12.0), "evaluate": (0.0, 3.0)}
+"""How long a job may work before something of it is killed."""
 
 
 @dataclass(frozen=True)
@@ -87,26 +89,27 @@ class Soak:
     def _run(self, name: str, flags: list[str], kills: int) -> None:
         job = self._start(name, flags)
         while True:
-            until = time.monotonic() + (self._rng.uniform(1, 12) if kills else 600)
-            while job.is_running and time.monotonic() < until:
+            what = self._rng.choice(["process", "process", "node", "driver"]) if kills else "nothing"
+            until = time.monotonic() + (self._rng.uniform(*_QUIET_S[name]) if kills else 600)
+            while job.is_running and (time.monotonic() < until or (what == "process" and not _workers())):
                 time.sleep(0.1)
             if job.is_running:
                 assert kills, f"{name} does not end: {job.stdout}"
                 kills -= 1
-                self._kill(name, job)
+                self._kill(what, name, job)
             elif job.process.returncode == 0:
                 return
             else:
                 # A driver may say that it lost too much; the same command goes on.
-                told = job.process.returncode == -signal.SIGKILL or "same command" in job.stderr
-                assert told, f"{name} ended with {job.process.returncode}: {job.stderr}"
+                was_killed = job.process.returncode == -signal.SIGKILL
+                assert was_killed or "same command" in job.stderr, f"{name} ended: {job.stderr}"
+                self.kills[f"{name}: gave up"] += not was_killed
                 job = self._start(name, flags)
 
     def _start(self, name: str, flags: list[str]) -> Job:
         return self._jobs.start([sys.executable, f"jobs/{name}.py", *flags], RAY_ADDRESS=self._cluster.address)
 
-    def _kill(self, name: str, job: Job) -> None:
-        what = self._rng.choice(["process", "process", "node", "driver"])
+    def _kill(self, what: str, name: str, job: Job) -> None:
         if what == "driver":
             job.process.kill()
             job.process.wait()
@@ -114,23 +117,27 @@ class Soak:
             self._cluster.remove_node(self._rng.choice(list(self._cluster.worker_nodes)), allow_graceful=False)
             self._cluster.add_node(num_cpus=2)
         else:
-            titles = descendants(os.getpid())
-            works = sorted(pid for pid, title in titles.items() if any(word in title for word in _WORKS))
-            if not works:
+            workers = _workers()
+            if not workers:
                 return
-            victim = self._rng.choice(works)
-            what = f"process {titles[victim].split('(')[0].removeprefix('ray::')}"
-            if is_alive(victim):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(victim, signal.SIGKILL)
+            victim = self._rng.choice(sorted(workers))
+            what = f"process {workers[victim].split('(')[0].removeprefix('ray::')}"
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
         self.kills[f"{name}: {what.split()[0]}"] += 1
         print(f"  {name}: {what}", flush=True)
+
+
+def _workers() -> dict[int, str]:
+    """Return the processes that work for a job: their ids and titles."""
+    titles = descendants(os.getpid())
+    return {pid: title for pid, title in titles.items() if any(word in title for word in _WORKS) and is_alive(pid)}
 
 
 def soak(minutes: float, seed: int, kills: int, tell: Callable[[str], None]) -> collections.Counter[str]:
     """Run rounds until so many minutes are over, at least one; return the numbers of rounds, wrong ones, and kills."""
     end = time.monotonic() + 60 * minutes
-    counts: collections.Counter[str] = collections.Counter()
+    counts: collections.Counter[str] = collections.Counter({"wrong rounds": 0})
     with tempfile.TemporaryDirectory(prefix="mrc-soak-") as name, running_jobs(Path(name, "logs")) as jobs:
         folder = Path(name)
         jobs.environment |= Faults(folder / "faults").environment
@@ -150,7 +157,8 @@ def soak(minutes: float, seed: int, kills: int, tell: Callable[[str], None]) -> 
                     counts["wrong rounds"] += 1
                     what = f"WRONG: {traceback.format_exc()}"
                 tell(f"round {number}, {time.monotonic() - began:.0f} s: {what}")
-            return counts + place.kills
+            counts.update(place.kills)
+            return counts
 
 
 def main() -> None:

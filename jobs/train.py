@@ -9,10 +9,10 @@ from mrc.launch import parse_configs, run_job, start_ray
 
 def main() -> None:
     """Read the config, check it, train, and say where everything is."""
-    from mrc.training import CONFIGS, plan, run, summary
+    from mrc.training import CONFIGS, check_cluster, plan, run, summary
 
     planned = plan(*parse_configs(CONFIGS, str(__doc__)))
-    start_ray()
+    start_ray(lambda nodes: check_cluster(planned.train, nodes))
     print(summary(run(planned)))
 
 

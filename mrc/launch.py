@@ -100,12 +100,15 @@ def run_job(job: Callable[[], None]) -> NoReturn:
     sys.exit(code)
 
 
-def start_ray() -> None:
+def start_ray(check: Callable[[Sequence[Mapping[str, float]]], object] | None = None) -> None:
     """Connect to the cluster that RAY_ADDRESS names or that `ray start` runs on this machine, else start one.
 
     A cluster that is started here is this process's own and ends with it; RAY_ADDRESS=local always starts one. CPUs are
     only bookkeeping there, and at least 4 of them are declared: two cores run a worker, the tasks that feed it and its
     driver side by side.
+
+    Args:
+        check: Refuses nodes, by their resources, that are too small; called before Ray is started, which takes a while.
 
     Raises:
         UsageError: No cluster answers at RAY_ADDRESS, or it does not let us in.
@@ -116,7 +119,10 @@ def start_ray() -> None:
 
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if _cluster_address() is None:
-        options |= {"address": "local", "num_cpus": max(4, os.cpu_count() or 1), "include_dashboard": False}
+        cpus = max(4, os.cpu_count() or 1)
+        if check is not None:
+            check([{"CPU": cpus, "GPU": _count_gpus()}])
+        options |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
     elif variables := {name: value for name, value in os.environ.items() if name in _STORE_VARIABLES}:
         options["runtime_env"] = {"worker_process_setup_hook": _setting(variables)}
     try:
@@ -129,6 +135,12 @@ def start_ray() -> None:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ray.data.DataContext.get_current().enable_progress_bars = False
     _quiet()  # Ray Data sets its level when it is imported
+
+
+def _count_gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def _setting(variables: Mapping[str, str]) -> Callable[[], None]:

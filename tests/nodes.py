@@ -3,6 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator, Mapping
+from typing import Any
 from unittest import mock
 
 import psutil
@@ -22,12 +23,17 @@ def nodes(environment: Mapping[str, str], number: int, *, num_cpus: int) -> Iter
             cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
-def lose_node_of(cluster: Cluster, pid: int) -> None:
-    """End the node that a worker process belongs to, with all that is in its memory, at once."""
+def node_of(cluster: Cluster, pid: int) -> Any:
+    """Return the node that a worker process belongs to."""
     raylet = psutil.Process(pid).ppid()
     [node] = [
         node
         for node in cluster.worker_nodes
         if raylet in [started.process.pid for started in node.all_processes["raylet"]]
     ]
+    return node
+
+
+def lose(cluster: Cluster, node: Any) -> None:
+    """End a node, with all that is in its memory, at once."""
     cluster.remove_node(node, allow_graceful=False)

@@ -14,7 +14,7 @@ import pytest
 from tests.answering_place import Place, assert_continued, error_of, running_place
 from tests.disturbed import HELD, UNITS, Run, assert_exact, token_of
 from tests.faults import Rule
-from tests.nodes import lose_node_of
+from tests.nodes import lose, node_of
 from tests.processes import descendants
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -42,7 +42,7 @@ def test_killed_actor_and_lost_node(place: Place, run: Run) -> None:
     actor = place.held(job, 0)
     assert "MapWorker(MapBatches(FindSpans))" in descendants(os.getpid())[actor]
     os.kill(actor, signal.SIGKILL)
-    lose_node_of(place.cluster, place.held(job, 1))
+    lose(place.cluster, node_of(place.cluster, place.held(job, 1)))
     assert job.wait() == 0, job.stderr
     place.cluster.add_node(num_cpus=2)
     assert place.faults.calls() > 2, "its unit was read twice again"

@@ -9,7 +9,6 @@ import pathlib
 import re
 import runpy
 import sys
-import time
 from dataclasses import fields
 from typing import Any
 
@@ -27,7 +26,6 @@ from tests.tiny import write_model
 JOBS = sorted(path for path in (ROOT / "jobs").glob("*.py") if "parse_configs" in path.read_text(encoding="utf-8"))
 RECIPES = sorted((ROOT / "jobs").glob("*.yaml"))
 MISTAKE_S = 15.0
-MISTAKE_WITH_RAY_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -255,31 +253,33 @@ def questions(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return path
 
 
+def test_too_many_workers_are_refused_before_ray_starts(
+    model: str, questions: pathlib.Path, run_main: RunMain, tmp_path: pathlib.Path
+) -> None:
+    flags = small_run(model, tmp_path / "out", train_data=questions, num_workers=64, use_gpu="false")
+    outcome = run_main(ROOT / "jobs" / "train.py", *flags)
+    assert_is_one_error(
+        outcome.stderr, r"--num_workers 64 of 0.5 CPU each .* need 33 CPUs and the cluster has .* fewer"
+    )
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert outcome.seconds < MISTAKE_S
+
+
+def test_no_cluster_at_the_address(
+    model: str, questions: pathlib.Path, run_main: RunMain, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    [port] = free_ports(1)
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    outcome = run_main(ROOT / "jobs" / "train.py", *small_run(model, tmp_path / "out", train_data=questions))
+    assert_is_one_error(outcome.stderr, f"RAY_ADDRESS 127.0.0.1:{port}: nothing answers there.*RAY_ADDRESS=local")
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert outcome.seconds < MISTAKE_S
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 class TestWithRay:
     """Real processes, each with a Ray cluster that no other test sees."""
-
-    def test_too_many_workers(self, model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path) -> None:
-        began = time.monotonic()
-        job = jobs.train(*small_run(model, tmp_path / "out", train_data=questions, num_workers=8))
-        assert job.wait() == 2
-        assert time.monotonic() - began < MISTAKE_WITH_RAY_S
-        assert_is_one_error(
-            job.stderr, r"--num_workers 8 of 0.5 CPU each .* need 5 CPUs and the cluster has 4: use fewer"
-        )
-        assert job.stdout == ""
-
-    def test_no_cluster_at_the_address(
-        self, model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path
-    ) -> None:
-        [port] = free_ports(1)
-        began = time.monotonic()
-        flags = small_run(model, tmp_path / "out", train_data=questions)
-        job = jobs.train(*flags, RAY_ADDRESS=f"127.0.0.1:{port}")
-        assert job.wait() == 2
-        assert time.monotonic() - began < MISTAKE_WITH_RAY_S
-        assert_is_one_error(job.stderr, f"RAY_ADDRESS 127.0.0.1:{port}: nothing answers there.*RAY_ADDRESS=local")
 
     def test_cause_of_a_failed_worker_is_told(
         self, model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path

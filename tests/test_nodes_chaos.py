@@ -11,9 +11,9 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.disturbed_evaluation import assert_same_evaluation, flags_of, write_sides
-from tests.disturbed_training import STEPS, Run, assert_same_outcome
+from tests.disturbed_training import SAVE_STEPS, STEPS, Run, assert_same_outcome
 from tests.faults import Faults, Rule, hold_checkpoint
-from tests.nodes import lose_node_of, nodes
+from tests.nodes import lose, node_of, nodes
 from tests.processes import Job, Jobs, descendants, running_jobs, wait_until
 from tests.tiny import write_model
 
@@ -55,7 +55,7 @@ def training_workers() -> list[int]:
     return [pid for pid, command in descendants(os.getpid()).items() if "RayTrainWorker" in command]
 
 
-def test_training_on_two_nodes_goes_on_by_itself_when_one_is_lost(place: Place) -> None:
+def test_training_on_two_nodes_that_are_lost_ends_as_an_undisturbed_one(place: Place) -> None:
     model = write_model(place.folder / "bert")
     # A worker takes a node.
     both = {"num_workers": 2, "cpus_per_worker": 1}
@@ -66,9 +66,23 @@ def test_training_on_two_nodes_goes_on_by_itself_when_one_is_lost(place: Place) 
     run = Run(model, place.folder / "run", **both)
     place.faults.set(hold_checkpoint(2))
     job = place.start("train", run.flags)
+    kept = node_of(place.cluster, place.held(job))
+    for node in place.cluster.worker_nodes - {kept}:
+        lose(place.cluster, node)
+    place.faults.set(hold_checkpoint(4))
+    # There is no worker that could write a checkpoint.
+    job.wait_for(lambda: "waiting for nodes" in job.stdout, "what training waits for")
+    assert "--num_workers 2 of 1 CPU each and the cluster's nodes have room for 1" in job.stdout
+    job.process.terminate()
+    assert job.wait() == 1
+    assert f"stopped after step {SAVE_STEPS} with a checkpoint; the same command continues" in job.stderr
+
+    for _ in range(2):
+        place.cluster.add_node(num_cpus=1)
+    job = place.start("train", run.flags)
     writes = place.held(job)
     [other] = set(training_workers()) - {writes}
-    lose_node_of(place.cluster, other)
+    lose(place.cluster, node_of(place.cluster, other))
     place.faults.set()
     assert job.wait() == 0, job.stderr
     place.cluster.add_node(num_cpus=1)
@@ -99,7 +113,7 @@ def test_an_evaluation_that_loses_a_node_and_its_driver_ends_as_an_undisturbed_o
     # Pieces of both sides lie on the nodes by then.
     place.faults.set(Rule(point="write", match="/per_question/", action="hold"))
     job = place.start("evaluate", flags)
-    lose_node_of(place.cluster, place.held(job))
+    lose(place.cluster, node_of(place.cluster, place.held(job)))
     place.faults.set()
     assert job.wait() == 0, job.stderr
     place.cluster.add_node(num_cpus=1)

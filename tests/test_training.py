@@ -25,7 +25,7 @@ from mrc.training.config import MAY_CHANGE
 from mrc.training.data import plan_data
 from mrc.training.prepare import UnitRecord, check_rejects
 from mrc.training.progress import RunLog, describe, duration
-from mrc.training.run import check_cluster
+from mrc.training.room import check_cluster
 from mrc.windows import WindowConfig
 
 
@@ -161,27 +161,33 @@ def test_differences_name_what_makes_another_run_and_nothing_else() -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "resources", "expected"),
+    ("config", "nodes", "expected"),
     [
-        ({"num_workers": 2}, {"CPU": 2.0}, False),
-        ({"num_workers": 2, "cpus_per_worker": 1.0}, {"CPU": 3.0}, False),
-        ({"num_workers": 2}, {"CPU": 4.0, "GPU": 2.0}, True),
-        ({"num_workers": 2, "use_gpu": False}, {"CPU": 4.0, "GPU": 1.0}, False),
-        ({"num_workers": 64, "wait_for_nodes": True}, {"CPU": 1.0}, False),
-        ({"num_workers": 64, "wait_for_nodes": True, "use_gpu": True}, {}, True),
-        ({"num_workers": 3}, {"CPU": 2.0}, "need 2.5 CPUs and the cluster has 2"),
-        ({"num_workers": 3}, {"CPU": 9.0, "GPU": 2.0}, "needs 3 GPUs and the cluster has 2"),
-        ({"use_gpu": True}, {"CPU": 9.0}, "needs 1 GPUs and the cluster has 0"),
+        ({"num_workers": 2}, [{"CPU": 2.0}], False),
+        ({"num_workers": 2, "cpus_per_worker": 1.0}, [{"CPU": 1.0}, {"CPU": 2.0}], False),
+        ({"num_workers": 2}, [{"CPU": 4.0, "GPU": 2.0}], True),
+        ({"num_workers": 2, "use_gpu": False}, [{"CPU": 4.0, "GPU": 1.0}], False),
+        ({"num_workers": 64, "wait_for_nodes": True}, [{"CPU": 1.0}], False),
+        ({"num_workers": 64, "wait_for_nodes": True, "use_gpu": True}, [{}], True),
+        ({"num_workers": 3}, [{"CPU": 2.0}], "need 2.5 CPUs and the cluster has 2"),
+        ({"num_workers": 3}, [{"CPU": 9.0, "GPU": 2.0}], "needs 3 GPUs and the cluster has 2"),
+        ({"use_gpu": True}, [{"CPU": 9.0}, {}], "needs 1 GPUs and the cluster has 0"),
+        ({"num_workers": 2, "cpus_per_worker": 2.0}, [{"CPU": 3.0}, {"CPU": 2.0}], False),
+        (
+            {"num_workers": 2, "cpus_per_worker": 2.0},
+            [{"CPU": 3.0}, {"CPU": 1.0}, {"CPU": 1.0}],
+            "2 CPU each and the cluster's nodes have room for 1: use fewer",
+        ),
     ],
 )
 def test_a_cluster_that_is_too_small_is_refused_with_the_numbers(
-    config: dict[str, Any], resources: dict[str, float], expected: bool | str
+    config: dict[str, Any], nodes: list[dict[str, float]], expected: bool | str
 ) -> None:
     if isinstance(expected, bool):
-        assert check_cluster(TrainConfig(**config), resources) is expected
+        assert check_cluster(TrainConfig(**config), nodes) is expected
     else:
         with pytest.raises(UsageError, match=rf"^--num_workers .* {expected}"):
-            check_cluster(TrainConfig(**config), resources)
+            check_cluster(TrainConfig(**config), nodes)
 
 
 def record(**changes: Any) -> UnitRecord:

@@ -12,6 +12,7 @@
     validation.py   EM, F1 and loss, by the code that answers
     checkpoints.py  whole or not there
     progress.py     console, metrics.jsonl, TensorBoard
+    room.py         whether the workers fit on the cluster, and what they wait for
     supervise.py    the driver while workers train: progress, signals, failures
     card.py         the model card
     run.py          all of it, from a plan to a result
@@ -20,6 +21,7 @@ Data passes through them in about this order, and imports point upwards.
 """
 
 from mrc.training.config import TrainConfig
+from mrc.training.room import check_cluster
 from mrc.training.run import CONFIGS, Plan, Result, plan, run, summary
 
-__all__ = ["CONFIGS", "Plan", "Result", "TrainConfig", "plan", "run", "summary"]
+__all__ = ["CONFIGS", "Plan", "Result", "TrainConfig", "check_cluster", "plan", "run", "summary"]

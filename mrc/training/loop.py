@@ -64,7 +64,7 @@ class Assignment:
 
 def train_loop(assignment: Assignment) -> None:
     """Run one worker; what its user can mend is reported, and no restart tries it again."""
-    if ray.get(assignment.conductor.failed.remote()):
+    if not ray.get(assignment.conductor.begin.remote()):
         return
     try:
         _Worker(assignment).run()

@@ -28,31 +28,34 @@ class _Conductor:
     def __init__(self) -> None:
         self._rows: list[Row] = []
         self._losses: list[str] = []
+        self._has_workers = False
         self._stop = False
         self._error: MrcError | None = None
+
+    def begin(self) -> bool:
+        """Note that workers run; tell whether there is any use in it: no error that no restart mends was reported."""
+        self._has_workers = True
+        return self._error is None
 
     def post(self, row: Row) -> None:
         """Add a row of progress."""
         self._rows.append(row)
 
     def lose(self, cause: str) -> None:
-        """Report a worker that failed and may be started again."""
+        """Report a worker that failed: all are ended, and may be started again."""
+        self._has_workers = False
         if self._error is None:
             self._losses.append(cause)
 
-    def take(self) -> tuple[list[Row], list[str], MrcError | None]:
-        """Return the rows and the losses since the last call, and the error that a worker explained, if any."""
+    def take(self) -> tuple[list[Row], list[str], bool, MrcError | None]:
+        """Return the rows and the losses since the last call, whether workers run, and what a worker explained."""
         rows, self._rows = self._rows, []
         losses, self._losses = self._losses, []
-        return rows, losses, self._error
+        return rows, losses, self._has_workers, self._error
 
     def fail(self, error: MrcError) -> None:
         """Report an error that no restart mends."""
         self._error = self._error or error
-
-    def failed(self) -> bool:
-        """Tell whether such an error was reported."""
-        return self._error is not None
 
     def ask_to_stop(self) -> None:
         """Wish for a checkpoint and an end after the step that is running."""

@@ -17,8 +17,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import ray
-
 from mrc import storage
 from mrc.errors import RunError, UsageError
 from mrc.metrics import fitting_scorer
@@ -30,6 +28,7 @@ from mrc.training.card import model_card
 from mrc.training.config import MAY_CHANGE, TrainConfig
 from mrc.training.data import Data, hold_out, plan_data
 from mrc.training.prepare import Preparation, UnitRecord, check_rejects, fingerprint, prepare
+from mrc.training.room import check_cluster, living_nodes
 from mrc.windows import WindowConfig
 
 if TYPE_CHECKING:
@@ -116,7 +115,7 @@ def run(plan: Plan) -> Result:
     from mrc.training.loop import Assignment  # these import torch, too
     from mrc.training.supervise import supervise
 
-    use_gpu = check_cluster(plan.train, ray.cluster_resources())  # type: ignore[no-untyped-call]
+    use_gpu = check_cluster(plan.train, living_nodes())
     # A run that came to no checkpoint has nothing to keep: a mistake in its flags is mended with other flags.
     if plan.train.overwrite or _other_settings(plan.train.output, plan.config):
         _start_over(plan)
@@ -153,30 +152,6 @@ def run(plan: Plan) -> Result:
         validation_questions=sum(record.examples for record in validation_records),
         rejects=sum(sum(record.rejects.values()) for record in [*train_records, *validation_records]),
     )
-
-
-def check_cluster(config: TrainConfig, resources: dict[str, float]) -> bool:
-    """Return whether to train on GPUs; refuse at once what would wait for resources for ever.
-
-    One CPU is kept free for the tasks that prepare windows.
-
-    Raises:
-        UsageError: The cluster is too small; has the numbers.
-    """
-    cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
-    use_gpu = gpus > 0 if config.use_gpu is None else config.use_gpu
-    needed = config.num_workers * config.cpus_per_worker + 1
-    asked = f"--num_workers {config.num_workers}"
-    if config.wait_for_nodes:
-        return use_gpu
-    if use_gpu and config.num_workers > gpus:
-        raise UsageError(f"{asked} with --use_gpu needs {config.num_workers} GPUs and the cluster has {gpus:g}")
-    if needed > cpus:
-        raise UsageError(
-            f"{asked} of {config.cpus_per_worker:g} CPU each and one CPU to spare need {needed:g} CPUs and the cluster "
-            f"has {cpus:g}: use fewer workers, or --wait_for_nodes true where it scales up by itself"
-        )
-    return use_gpu
 
 
 def _check_folder(config: TrainConfig, wanted: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from mrc.errors import MrcError, RunError
 from mrc.training import checkpoints
 from mrc.training.progress import Conductor, RunLog
+from mrc.training.room import Room
 
 if TYPE_CHECKING:
     from mrc.training.loop import Assignment
@@ -54,16 +55,18 @@ def supervise(assignment: "Assignment", *, use_gpu: bool) -> None:
         _stop_signals() as stop,
     ):
         fit = _Fit(_trainer(replace(assignment, conductor=conductor), scratch, use_gpu=use_gpu))
+        room = Room(assignment.train, use_gpu=use_gpu)
         asked = False
         while True:
-            running = not fit.finished.wait(_POLL_S)
-            error = _take(conductor, log)
+            finished = fit.finished.wait(_POLL_S)
+            has_workers, error = _take(conductor, log)
+            if finished or (stop.is_set() and not has_workers):
+                break
             if stop.is_set() and not asked:
                 asked = True
                 logger.info("asked to stop: writing a checkpoint after the step that is running")
                 conductor.ask_to_stop.remote()
-            if not running:
-                break
+            room.look(has_workers=has_workers)
     if error is not None:
         raise error
     if fit.error is not None:
@@ -75,14 +78,14 @@ def supervise(assignment: "Assignment", *, use_gpu: bool) -> None:
         ) from fit.error
 
 
-def _take(conductor: Any, log: RunLog) -> MrcError | None:
-    """Write down what the workers reported since the last call; return the error that one explained, if any."""
-    rows, losses, error = ray.get(conductor.take.remote())
+def _take(conductor: Any, log: RunLog) -> tuple[bool, MrcError | None]:
+    """Write down what was reported since the last call; return whether workers run, and what one explained."""
+    rows, losses, has_workers, error = ray.get(conductor.take.remote())
     for row in rows:
         log.write(row)
     for loss in losses:
         logger.warning("a worker failed: %s; all go on from the last checkpoint, at most --max_failures times", loss)
-    return error  # type: ignore[no-any-return]
+    return has_workers, error
 
 
 class _Fit:
