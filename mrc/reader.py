@@ -21,7 +21,7 @@ from mrc.models import load_model
 from mrc.pretrained import SETTINGS, load_settings, load_tokenizer
 from mrc.probes import check_fits
 from mrc.spans import ExampleSpans, SpanConfig, locate, make_predictions
-from mrc.windows import WindowConfig, Windows, make_windows
+from mrc.windows import PairTokenizer, WindowConfig, Windows, make_windows
 
 
 class Reader:
@@ -64,7 +64,7 @@ class Reader:
             cast_weights: Read with a copy whose weights are in the precision of the pass, where that serves.
         """
         self.window, self.span = window, span
-        self._tokenizer = tokenizer
+        self._tokenizer, self._pairs = tokenizer, PairTokenizer.of(tokenizer)
         self._finder = SpanFinder(
             model,
             tokenizer,
@@ -184,7 +184,7 @@ class Reader:
         Raises:
             UsageError: An example cannot be cut into windows, such as one with too long a question.
         """
-        windows, rejections = make_windows(examples, self._tokenizer, self.window)
+        windows, rejections = make_windows(examples, self._pairs, self.window)
         for index, reason, detail in rejections:
             raise UsageError(f"example {examples[index].id!r}: {reason}: {detail}")
         return make_predictions(examples, self.read(examples, windows))

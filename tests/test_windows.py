@@ -327,32 +327,6 @@ def test_a_context_of_a_megabyte_is_covered(family: str) -> None:
     assert windows.offsets[:, 1].max() == len(context)
 
 
-class CountingTokenizer:
-    """A tokenizer that notes the texts that it is given."""
-
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.tokenizer = tokenizer
-        self.texts: Counter[str] = Counter()
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.tokenizer, name)
-
-    def __call__(self, texts: list[str], *args: Any, **kwargs: Any) -> Any:
-        self.texts.update(texts)
-        return self.tokenizer(texts, *args, **kwargs)
-
-
-def test_each_distinct_text_is_tokenized_once() -> None:
-    tokenizer = CountingTokenizer(tokenizer_of("bert_cased"))
-    questions, contexts = [f"Who is {i}?" for i in range(7)], [f"{i} is the dog." for i in range(600)]
-    pairs = [(questions[i % 7], contexts[i % 600]) for i in range(2000)]
-    windows, _ = make_windows(numbered(pairs), tokenizer, WindowConfig())  # type: ignore[arg-type]
-    assert {tokenizer.texts[text] for text in questions + contexts} == {1}
-    assert windows.example.tolist() == list(range(2000))
-    one, _ = make_windows(numbered(pairs)[1234:1235], tokenizer_of("bert_cased"), WindowConfig())
-    assert as_lists(windows, 1234) == as_lists(one)
-
-
 def test_the_tokenizers_truncation_and_padding_are_neither_obeyed_nor_changed() -> None:
     examples = numbered([("Who?", "The dog and the fox " * 30)])
     config = WindowConfig(max_seq_length=32, doc_stride=8)

@@ -34,7 +34,7 @@ from mrc.sources import (
     select_rows,
 )
 from mrc.spans import SpanConfig
-from mrc.windows import WindowConfig
+from mrc.windows import PairTokenizer, WindowConfig
 
 _UNIT_ROWS = 2_048
 _LEAST_ROWS = 64
@@ -123,7 +123,7 @@ def plan(config: AnswerConfig, source: SourceConfig) -> Plan:
 
     with storage.local_copy(config.model) as folder:
         load_config(folder)
-        tokenizer = pickle.dumps(load_tokenizer(folder))
+        tokenizer = pickle.dumps(PairTokenizer.of(load_tokenizer(folder)))
         window, span = load_settings(folder, config.reader_settings())
     if config.n_best_size is not None:
         # Probabilities are shares among the model's own n best, fewer of which may be written.

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import ray
 
@@ -22,7 +22,7 @@ from mrc.metrics import get_scorer
 from mrc.sources import Unit
 from mrc.spans import ExampleSpans, locate
 from mrc.validation import RowError, reject_row
-from mrc.windows import Windows, make_windows
+from mrc.windows import PairTokenizer, Windows, make_windows
 
 if TYPE_CHECKING:
     from mrc.reader import Reader
@@ -54,8 +54,9 @@ def fetch(work: "ray.ObjectRef[Work]") -> Work:
 
 
 @lru_cache(maxsize=2)
-def _unpickled(tokenizer: bytes) -> Any:
-    return pickle.loads(tokenizer)
+def _unpickled(tokenizer: bytes) -> PairTokenizer:
+    found: PairTokenizer = pickle.loads(tokenizer)
+    return found
 
 
 class Order(NamedTuple):

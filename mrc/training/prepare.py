@@ -11,7 +11,7 @@ import pickle
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import ray
@@ -24,10 +24,7 @@ from mrc.sources import SourceConfig, Unit, read_unit
 from mrc.training.data import row_numbers
 from mrc.training.store import LabelledWindows, windows_to_table, write_arrow
 from mrc.validation import RowError, reject_row
-from mrc.windows import WindowConfig, Windows, label_windows, make_windows
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from mrc.windows import PairTokenizer, WindowConfig, Windows, label_windows, make_windows
 
 logger = logging.getLogger("mrc")
 
@@ -42,7 +39,7 @@ class Preparation:
     """URL of the folder for the files."""
     rejects_folder: str
     """URL of the folder for rejected rows, as Parquet."""
-    tokenizer: "PreTrainedTokenizerBase"
+    tokenizer: PairTokenizer
     source: SourceConfig
     window: WindowConfig
     ignore_windows_without_answer: bool = False

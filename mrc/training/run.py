@@ -15,7 +15,7 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mrc import storage
 from mrc.errors import RunError, UsageError
@@ -29,10 +29,7 @@ from mrc.training.config import MAY_CHANGE, TrainConfig
 from mrc.training.data import Data, hold_out, plan_data
 from mrc.training.prepare import Preparation, UnitRecord, check_rejects, fingerprint, prepare
 from mrc.training.room import check_cluster, living_nodes
-from mrc.windows import WindowConfig
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+from mrc.windows import PairTokenizer, WindowConfig
 
 logger = logging.getLogger("mrc")
 
@@ -49,7 +46,7 @@ class Plan:
     window: WindowConfig
     span: SpanConfig
     data: Data
-    tokenizer: "PreTrainedTokenizerBase"
+    tokenizer: PairTokenizer
 
     @property
     def config(self) -> dict[str, Any]:
@@ -95,7 +92,7 @@ def plan(train: TrainConfig, source: SourceConfig, window: WindowConfig, span: S
 
     with storage.local_copy(train.model) as model:
         load_config(model)
-        tokenizer = load_tokenizer(model)
+        tokenizer = PairTokenizer.of(load_tokenizer(model))
     return Plan(
         train=train, source=source, window=window, span=span, data=plan_data(train, source), tokenizer=tokenizer
     )
@@ -181,7 +178,7 @@ def _prepare_side(
 ) -> tuple[list[tuple[str, str]], list[UnitRecord]]:
     """Make the windows of one side; return the URLs of each unit's windows and examples, and the units' records."""
     stamps = [f"{unit.name} {storage.stamp(unit.source) if unit.is_file else ''}" for unit in units]
-    tokenizer_json = plan.tokenizer.backend_tokenizer.to_str()
+    tokenizer_json = plan.tokenizer.backend.to_str()
     folder = plan.url("windows", fingerprint(tokenizer_json, source, plan.window, stamps))
     preparation = Preparation(
         side=side,

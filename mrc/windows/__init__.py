@@ -16,5 +16,14 @@ their own window.
 
 from mrc.windows.build import MAX_WINDOW_GROWTH, Rejection, WindowConfig, Windows, make_windows
 from mrc.windows.labels import label_windows
+from mrc.windows.tokens import PairTokenizer
 
-__all__ = ["MAX_WINDOW_GROWTH", "Rejection", "WindowConfig", "Windows", "label_windows", "make_windows"]
+__all__ = [
+    "MAX_WINDOW_GROWTH",
+    "PairTokenizer",
+    "Rejection",
+    "WindowConfig",
+    "Windows",
+    "label_windows",
+    "make_windows",
+]

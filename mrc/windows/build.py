@@ -10,7 +10,7 @@ import numpy.typing as npt
 from mrc.batching import ragged_ranges
 from mrc.errors import UsageError
 from mrc.examples import Example
-from mrc.windows.tokens import IntArray, PairTemplate, Tokens, keep_first_space, read_template, tokenize
+from mrc.windows.tokens import IntArray, PairTemplate, PairTokenizer, Tokens, keep_first_space
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -119,7 +119,7 @@ class _Pieces(NamedTuple):
 
 
 def make_windows(
-    examples: Sequence[Example], tokenizer: "PreTrainedTokenizerBase", config: WindowConfig
+    examples: Sequence[Example], tokenizer: "PairTokenizer | PreTrainedTokenizerBase", config: WindowConfig
 ) -> tuple[Windows, list[Rejection]]:
     """Cut examples into windows, as the tokenizer itself would for Hugging Face's run_qa.
 
@@ -134,7 +134,8 @@ def make_windows(
 
     Args:
         examples: The examples of one unit, in texts that UTF-8 can encode.
-        tokenizer: A fast one. It is left as it was, but other threads must not use it meanwhile.
+        tokenizer: A fast one, or what PairTokenizer.of took of it, which spares every call its probes. It is left as it
+            was, but other threads must not use it meanwhile.
         config: Lengths in tokens.
 
     Returns:
@@ -144,11 +145,12 @@ def make_windows(
     Raises:
         UsageError: The tokenizer is unfit, or the config leaves no room even for a question of one token.
     """
-    template = read_template(tokenizer)
+    tokenizer = PairTokenizer.of(tokenizer)
+    template = tokenizer.template
     limit, min_step = _question_limit(config, template)
     questions, question_of = _distinct(example.question.strip() for example in examples)
     contexts, context_of = _distinct(example.context for example in examples)
-    question_tokens, context_tokens = tokenize(tokenizer, questions), tokenize(tokenizer, contexts)
+    question_tokens, context_tokens = tokenizer.tokenize(questions), tokenizer.tokenize(contexts)
     question_length, context_length = question_tokens.lengths[question_of], context_tokens.lengths[context_of]
     if config.max_question_length is not None:
         question_length = np.minimum(question_length, config.max_question_length)

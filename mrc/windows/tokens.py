@@ -12,6 +12,7 @@ import numpy.typing as npt
 from mrc.errors import UsageError
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 IntArray = npt.NDArray[np.integer[Any]]
@@ -21,6 +22,9 @@ _TEXTS_PER_CALL = 256
 
 _PROBE = "a b 1 가 あ ?"
 """Any text in which every tokenizer finds some token."""
+
+_WORDS = "reading 한국어 and 中文的 words"
+"""Any text that shows whether words are taken apart."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ def read_template(tokenizer: "PreTrainedTokenizerBase") -> PairTemplate:
             f"{type(tokenizer).__name__} is a slow tokenizer, which gives no character offsets: "
             "choose a --model with a fast tokenizer (tokenizer.json)"
         )
-    with _state_kept(tokenizer):
+    with _state_kept(tokenizer.backend_tokenizer):
         try:
             pair = tokenizer([_PROBE], [_PROBE], return_token_type_ids=True, verbose=False)
         except ValueError as error:  # LayoutLM's want a box for each word
@@ -124,31 +128,65 @@ def read_template(tokenizer: "PreTrainedTokenizerBase") -> PairTemplate:
     )
 
 
-def tokenize(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> Tokens:
-    """Tokenize each text once, whole and without special tokens; the tokenizer is left as it was."""
-    lengths: list[IntArray] = [np.zeros(1, np.int64)]
-    ids: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
-    offsets: list[npt.NDArray[np.int32]] = [np.zeros((0, 2), np.int32)]
-    with _state_kept(tokenizer):
-        for begin in range(0, len(texts), _TEXTS_PER_CALL):
-            found = tokenizer(
-                list(texts[begin : begin + _TEXTS_PER_CALL]),
-                add_special_tokens=False,
-                return_offsets_mapping=True,
-                return_token_type_ids=False,
-                return_attention_mask=False,
-                verbose=False,
+@dataclass(frozen=True)
+class PairTokenizer:
+    """What windows take of a fast tokenizer; pickled, it spares other processes transformers, which is slow to import.
+
+    It shares its backend with the tokenizer that it is of, and leaves it as it was.
+    """
+
+    backend: "Tokenizer"
+
+    template: PairTemplate
+
+    splits_special: bool
+    """Whether special tokens that are spelled out in a text are read as text."""
+
+    truncation_side: str
+    """The end at which a context loses what is another window's: "left" or "right"."""
+
+    @classmethod
+    def of(cls, tokenizer: "PairTokenizer | PreTrainedTokenizerBase") -> "PairTokenizer":
+        """Take what windows need.
+
+        Raises:
+            UsageError: The tokenizer is not a fast one, takes more than text, or puts no pair together.
+        """
+        if isinstance(tokenizer, PairTokenizer):
+            return tokenizer
+        template = read_template(tokenizer)
+        found = cls(
+            tokenizer.backend_tokenizer, template, bool(tokenizer.split_special_tokens), tokenizer.truncation_side
+        )
+        with _state_kept(tokenizer.backend_tokenizer):
+            expected = tokenizer([_WORDS], add_special_tokens=False, verbose=False)["input_ids"][0]
+        if found.tokenize([_WORDS]).input_ids.tolist() != expected:
+            raise UsageError(
+                f"{type(tokenizer).__name__} changes texts before its tokenizer.json reads them: choose another --model"
             )
-            lengths.append(np.fromiter(map(len, found["input_ids"]), np.int64))
-            num_tokens = int(lengths[-1].sum())
-            ids.append(np.fromiter(chain.from_iterable(found["input_ids"]), np.int32, num_tokens))
-            flat = chain.from_iterable(chain.from_iterable(found["offset_mapping"]))
-            offsets.append(np.fromiter(flat, np.int32, 2 * num_tokens).reshape(-1, 2))
-    return Tokens(np.cumsum(np.concatenate(lengths)), np.concatenate(ids), np.concatenate(offsets))
+        return found
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Tokenize each text once, whole and without special tokens."""
+        lengths: list[IntArray] = [np.zeros(1, np.int64)]
+        ids: list[npt.NDArray[np.int32]] = [np.zeros(0, np.int32)]
+        offsets: list[npt.NDArray[np.int32]] = [np.zeros((0, 2), np.int32)]
+        with _state_kept(self.backend):
+            self.backend.no_truncation()
+            self.backend.no_padding()
+            self.backend.encode_special_tokens = self.splits_special
+            for begin in range(0, len(texts), _TEXTS_PER_CALL):
+                found = self.backend.encode_batch(texts[begin : begin + _TEXTS_PER_CALL], add_special_tokens=False)
+                lengths.append(np.fromiter(map(len, found), np.int64))
+                num_tokens = int(lengths[-1].sum())
+                ids.append(np.fromiter(chain.from_iterable(each.ids for each in found), np.int32, num_tokens))
+                flat = chain.from_iterable(chain.from_iterable(each.offsets for each in found))
+                offsets.append(np.fromiter(flat, np.int32, 2 * num_tokens).reshape(-1, 2))
+        return Tokens(np.cumsum(np.concatenate(lengths)), np.concatenate(ids), np.concatenate(offsets))
 
 
 def keep_first_space(
-    offsets: npt.NDArray[np.int32], input_ids: IntArray, first: IntArray, tokenizer: "PreTrainedTokenizerBase"
+    offsets: npt.NDArray[np.int32], input_ids: IntArray, first: IntArray, tokenizer: PairTokenizer
 ) -> None:
     """Give the first context token of later windows the offsets that the tokenizer's own overflow gives it, in place.
 
@@ -163,7 +201,7 @@ def keep_first_space(
         first: Shape (n,): positions of the tokens concerned.
         tokenizer: Spells the tokens.
     """
-    spelled = tokenizer.convert_ids_to_tokens(input_ids[first].tolist())
+    spelled = [tokenizer.backend.id_to_token(number) or "" for number in input_ids[first].tolist()]
     bare = [token.lstrip("Ġ \t\r\n") for token in spelled]
     spaced = first[[len(rest) < len(token) for rest, token in zip(bare, spelled, strict=True)]]
     only_space = first[[not rest for rest in bare]]
@@ -196,9 +234,8 @@ def _probe_first_space(tokenizer: "PreTrainedTokenizerBase") -> bool:
 
 
 @contextlib.contextmanager
-def _state_kept(tokenizer: "PreTrainedTokenizerBase") -> Iterator[None]:
-    """Restore the truncation and padding of a fast tokenizer, which every call to it sets."""
-    backend = tokenizer.backend_tokenizer
+def _state_kept(backend: "Tokenizer") -> Iterator[None]:
+    """Restore the truncation and padding of a backend, which every call to a tokenizer sets."""
     truncation, padding, split_special = backend.truncation, backend.padding, backend.encode_special_tokens
     try:
         yield
