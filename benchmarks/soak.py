@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,11 +26,11 @@ from ray.cluster_utils import Cluster
 
 from tests import disturbed, disturbed_evaluation, disturbed_training
 from tests.faults import Faults
-from tests.nodes import nodes
+from tests.nodes import lose, nodes
 from tests.processes import Job, Jobs, descendants, is_alive, running_jobs
 from tests.tiny import write_model
 
-_NODES = 3
+_NODES, _NODE_CPUS = 3, 2
 _WORKS = ("MapWorker", "MapBatches", "RayTrainWorker", "_read_some", "_score_one", "PrepareUnit")
 """In the titles of processes that work for a job."""
 _QUIET_S = {"train": (1.0, 12.0), "answer": (1.0, 12.0), "evaluate": (0.0, 3.0)}
@@ -47,7 +47,9 @@ class Round:
     @property
     def training(self) -> disturbed_training.Run:
         """The run of `jobs/train.py`."""
-        return disturbed_training.Run(self.place.encoder, self.folder / "train", num_workers=2, cpus_per_worker=1)
+        # A worker takes a node.
+        sizes = {"num_workers": 2, "cpus_per_worker": _NODE_CPUS}
+        return disturbed_training.Run(self.place.encoder, self.folder / "train", **sizes)
 
     @property
     def answering(self) -> disturbed.Run:
@@ -71,23 +73,45 @@ class Round:
 
 
 class Soak:
-    """What is killed, and counted."""
+    """A cluster, the jobs on it, an undisturbed round of them, and what was killed of others.
 
-    def __init__(self, folder: Path, jobs: Jobs, cluster: Cluster, seed: int) -> None:
-        self.folder, self._jobs, self._cluster, self._rng = folder, jobs, cluster, random.Random(seed)
+    Attributes:
+        calm: The undisturbed round.
+        kills: How often what was killed of which job.
+    """
+
+    def __init__(self, folder: Path, jobs: Jobs, faults: Faults, cluster: Cluster, seed: int) -> None:
+        """Write what the jobs read, and run them once."""
+        self.folder, self.jobs, self.faults, self.cluster = folder, jobs, faults, cluster
+        self._rng = random.Random(seed)
         self.kills: collections.Counter[str] = collections.Counter()
         self.encoder = write_model(folder / "bert")
         self.reader, _ = disturbed.write_models(folder / "models")
         self.ids = disturbed.write_questions(folder / "questions")
         self.sides = disturbed_evaluation.write_sides(folder)
+        self.calm = Round(self, folder / "calm")
+        for name, flags in self.calm.jobs.items():
+            self._run(name, flags, kills=0)
 
-    def run(self, round_: Round, kills: int) -> None:
-        """Run the jobs of a round to their ends, with so many kills of each."""
-        for name, flags in round_.jobs.items():
-            self._run(name, flags, kills)
+    def disturb(self, name: str, kills: int) -> None:
+        """Run a round with so many kills of each job; raise AssertionError where its outcome is another."""
+        disturbed_round = Round(self, self.folder / name)
+        for job, flags in disturbed_round.jobs.items():
+            self._run(job, flags, kills)
+        disturbed_round.check(self.calm)
+
+    def start(self, name: str, flags: list[str]) -> Job:
+        """Start a job on the cluster."""
+        job = self.jobs.start([sys.executable, f"jobs/{name}.py", *flags], RAY_ADDRESS=self.cluster.address)
+        self.faults.driver_is(job.process.pid)
+        return job
+
+    def add_node(self) -> None:
+        """Put a node in place of one that was lost."""
+        self.cluster.add_node(num_cpus=_NODE_CPUS)
 
     def _run(self, name: str, flags: list[str], kills: int) -> None:
-        job = self._start(name, flags)
+        job = self.start(name, flags)
         while True:
             what = self._rng.choice(["process", "process", "node", "driver"]) if kills else "nothing"
             until = time.monotonic() + (self._rng.uniform(*_QUIET_S[name]) if kills else 600)
@@ -104,18 +128,15 @@ class Soak:
                 was_killed = job.process.returncode == -signal.SIGKILL
                 assert was_killed or "same command" in job.stderr, f"{name} ended: {job.stderr}"
                 self.kills[f"{name}: gave up"] += not was_killed
-                job = self._start(name, flags)
-
-    def _start(self, name: str, flags: list[str]) -> Job:
-        return self._jobs.start([sys.executable, f"jobs/{name}.py", *flags], RAY_ADDRESS=self._cluster.address)
+                job = self.start(name, flags)
 
     def _kill(self, what: str, name: str, job: Job) -> None:
         if what == "driver":
             job.process.kill()
             job.process.wait()
         elif what == "node":
-            self._cluster.remove_node(self._rng.choice(list(self._cluster.worker_nodes)), allow_graceful=False)
-            self._cluster.add_node(num_cpus=2)
+            lose(self.cluster, self._rng.choice(list(self.cluster.worker_nodes)))
+            self.add_node()
         else:
             workers = _workers()
             if not workers:
@@ -134,31 +155,33 @@ def _workers() -> dict[int, str]:
     return {pid: title for pid, title in titles.items() if any(word in title for word in _WORKS) and is_alive(pid)}
 
 
-def soak(minutes: float, seed: int, kills: int, tell: Callable[[str], None]) -> collections.Counter[str]:
+@contextlib.contextmanager
+def running_soak(folder: Path, seed: int) -> Iterator[Soak]:
+    """Start a head and three nodes, and run the jobs on them undisturbed."""
+    faults = Faults(folder / "faults")
+    with running_jobs(folder / "logs") as jobs:
+        jobs.environment |= faults.environment
+        with nodes(jobs.environment, _NODES, num_cpus=_NODE_CPUS) as cluster:
+            yield Soak(folder, jobs, faults, cluster, seed)
+
+
+def soak(minutes: float, seed: int, kills: int) -> collections.Counter[str]:
     """Run rounds until so many minutes are over, at least one; return the numbers of rounds, wrong ones, and kills."""
     end = time.monotonic() + 60 * minutes
     counts: collections.Counter[str] = collections.Counter({"wrong rounds": 0})
-    with tempfile.TemporaryDirectory(prefix="mrc-soak-") as name, running_jobs(Path(name, "logs")) as jobs:
-        folder = Path(name)
-        jobs.environment |= Faults(folder / "faults").environment
-        with nodes(jobs.environment, _NODES, num_cpus=2) as cluster:
-            place = Soak(folder, jobs, cluster, seed)
-            calm = Round(place, folder / "calm")
-            place.run(calm, 0)
-            while not counts["rounds"] or time.monotonic() < end:
-                counts["rounds"] += 1
-                number, began = counts["rounds"], time.monotonic()
-                disturbed_round = Round(place, folder / f"round-{number}")
-                try:
-                    place.run(disturbed_round, kills)
-                    disturbed_round.check(calm)
-                    what = "as an undisturbed one"
-                except AssertionError:
-                    counts["wrong rounds"] += 1
-                    what = f"WRONG: {traceback.format_exc()}"
-                tell(f"round {number}, {time.monotonic() - began:.0f} s: {what}")
-            counts.update(place.kills)
-            return counts
+    with tempfile.TemporaryDirectory(prefix="mrc-soak-") as folder, running_soak(Path(folder), seed) as place:
+        while not counts["rounds"] or time.monotonic() < end:
+            counts["rounds"] += 1
+            number, began = counts["rounds"], time.monotonic()
+            try:
+                place.disturb(f"round-{number}", kills)
+                what = "as an undisturbed one"
+            except AssertionError:
+                counts["wrong rounds"] += 1
+                what = f"WRONG: {traceback.format_exc()}"
+            print(f"round {number}, {time.monotonic() - began:.0f} s: {what}", flush=True)
+        counts.update(place.kills)
+    return counts
 
 
 def main() -> None:
@@ -168,7 +191,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--kills", type=int, default=6, help="of each job at most, so that it comes to its end")
     arguments = parser.parse_args()
-    counts = soak(arguments.minutes, arguments.seed, arguments.kills, lambda line: print(line, flush=True))
+    counts = soak(arguments.minutes, arguments.seed, arguments.kills)
     print(", ".join(f"{name} {number}" for name, number in sorted(counts.items())))
     sys.exit(1 if counts["wrong rounds"] else 0)
 

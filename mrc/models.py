@@ -43,7 +43,8 @@ def load_model(model: str, *, dropout: float | None = None, fresh_head: bool = T
         fresh_head: Whether an encoder without a question-answering head gets one with random weights, to be trained.
 
     Raises:
-        UsageError: There is no such model, no question-answering model is known for its type, or it has no head.
+        UsageError: There is no such model, no question-answering model is known for its type, it has no head, or
+            weights of its encoder are missing.
     """
     config = load_config(model)
     if dropout is not None:
@@ -61,10 +62,17 @@ def load_model(model: str, *, dropout: float | None = None, fresh_head: bool = T
             use_safetensors=True,
             trust_remote_code=False,
         )
-    if loading["missing_keys"] and not fresh_head:
+    missing = sorted(loading["missing_keys"])
+    of_encoder = [name for name in missing if name.startswith(f"{loaded.base_model_prefix}.")]
+    if of_encoder:
         raise UsageError(
-            f"--model {model} has no question-answering head ({', '.join(sorted(loading['missing_keys'])[:3])} are "
-            "missing): its answers would be random; fine-tune it with jobs/train.py first"
+            f"--model {model} lacks {len(of_encoder)} weights of its encoder, such as {of_encoder[0]}, which would be "
+            "random: give a whole checkpoint, of the type that its config.json says"
+        )
+    if missing and not fresh_head:
+        raise UsageError(
+            f"--model {model} has no question-answering head ({', '.join(missing[:3])} are missing): its answers would "
+            "be random; fine-tune it with jobs/train.py first"
         )
     return loaded  # type: ignore[no-any-return]
 

@@ -57,8 +57,8 @@ def real_data() -> pathlib.Path:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[None]:
-    """Run a cluster of 4 logical CPUs in this process for the session, and leave nothing of it running."""
+def ray_cluster() -> Iterator[str]:
+    """Run a cluster of 4 logical CPUs in this process for the session, give its address, and leave nothing running."""
     import ray
 
     ray.init(
@@ -69,7 +69,7 @@ def ray_cluster() -> Iterator[None]:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    yield
+    yield ray.get_runtime_context().gcs_address
     ray.shutdown()
 
 

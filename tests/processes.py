@@ -118,6 +118,8 @@ class Jobs:
             "RAY_ADDRESS": "local",
             # Else Ray's workers get a CPU only when nothing else on the machine wants it.
             "RAY_worker_niceness": "0",
+            # One process fewer for every run of Ray Train.
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
             "OMP_NUM_THREADS": "1",
         }
 

@@ -88,7 +88,7 @@ def typed_rows() -> list[dict[str, Any]]:
 
 
 @pytest.fixture(scope="module")
-def typed(folder: pathlib.Path, ray_cluster: None) -> Answered:
+def typed(folder: pathlib.Path, ray_cluster: str) -> Answered:
     """Answer two Parquet files in five units, and keep all columns."""
     texts = [pa.field(name, pa.string()) for name in ("id", "question", "context")]
     schema = pa.schema([*texts, ("answers", SQUAD_ANSWERS), *KEPT, ("not_kept", pa.string())])
@@ -272,7 +272,7 @@ def bad_input(folder: pathlib.Path) -> dict[tuple[str, int], str]:
 
 
 @pytest.fixture(scope="module")
-def bad(folder: pathlib.Path, bad_input: dict[tuple[str, int], str], ray_cluster: None) -> Answered:
+def bad(folder: pathlib.Path, bad_input: dict[tuple[str, int], str], ray_cluster: str) -> Answered:
     """Answer what can be answered of a folder of bad rows and torn files."""
     return answer(
         SOURCE,

@@ -48,7 +48,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def base(folder: pathlib.Path, ray_cluster: None) -> Answered:
+def base(folder: pathlib.Path, ray_cluster: str) -> Answered:
     """Answer seven units of one file."""
     return answer(**base_flags(folder), output=str(folder / "base"))
 
@@ -226,7 +226,7 @@ def test_starting_over_answers_another_input_and_leaves_foreign_files_alone(
 
 
 @pytest.fixture(scope="module")
-def product(folder: pathlib.Path, ray_cluster: None) -> Answered:
+def product(folder: pathlib.Path, ray_cluster: str) -> Answered:
     """Ask 4 questions of 24 documents, one of which is empty."""
     asked = dict.fromkeys(row["question"] for row in ROWS)
     questions = [{"id": f"q{i}", "question": text} for i, text in enumerate(list(asked)[:4])]

@@ -89,9 +89,12 @@ def test_mistake_is_one_line(changes: dict[str, object], pattern: str, folder: p
 
 
 @pytest.mark.slow
-def test_exit_codes_and_files_of_real_runs(folder: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path) -> None:
+def test_exit_codes_and_files_of_real_runs(
+    folder: pathlib.Path, jobs: Jobs, ray_cluster: str, tmp_path: pathlib.Path
+) -> None:
     def night(**changes: object) -> Any:
-        job = jobs.start([sys.executable, str(JOB), *flags_of(folder, output=tmp_path / "e", **changes)])
+        command = [sys.executable, str(JOB), *flags_of(folder, output=tmp_path / "e", **changes)]
+        job = jobs.start(command, RAY_ADDRESS=ray_cluster)
         return job, job.wait()
 
     first, code = night(run_id="monday", baseline="last", fail_if_drop=0.5)

@@ -8,7 +8,6 @@ import json
 import pathlib
 import re
 import runpy
-import sys
 from dataclasses import fields
 from typing import Any
 
@@ -17,9 +16,8 @@ import pytest
 from mrc import launch
 from mrc.errors import UsageError
 from mrc.launch import parse_configs, run_job
-from tests.faults import Faults, Rule, hold_checkpoint
-from tests.job_runs import RunMain, assert_is_one_error, free_ports, head_node
-from tests.processes import ROOT, Jobs, wait_until
+from tests.job_runs import RunMain, assert_is_one_error, free_ports
+from tests.processes import ROOT, Jobs
 from tests.tiny import write_model
 
 # `jobs/demo.py` and its like have no flags.
@@ -278,70 +276,15 @@ def test_no_cluster_at_the_address(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-class TestWithRay:
-    """Real processes, each with a Ray cluster that no other test sees."""
-
-    def test_cause_of_a_failed_worker_is_told(
-        self, model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path
-    ) -> None:
-        faults = Faults(tmp_path / "faults")
-        jobs.environment |= faults.environment
-        faults.set(Rule(point="save", match=r"/trainer\.pt$", action="fail"))
-        job = jobs.train(*small_run(model, tmp_path / "out", train_data=questions, max_failures=0))
-        assert job.wait() == 1
-        assert_is_one_error(job.stderr, "training failed: OSError: .*the store is down")
-        logs = re.search(r"the workers' logs are in (\S+)\); the same command", job.stderr)
-        assert logs
-        assert (pathlib.Path(logs[1]) / "train").is_dir()
-
-    def test_console_has_our_lines_only(
-        self, model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path
-    ) -> None:
-        """Also where Ray would tell that it made a token, as it does on a machine that never saw Ray."""
-        flags = small_run(model, tmp_path / "out", train_data=questions)
-        job = jobs.train(*flags, RAY_AUTH_MODE="", HOME=str(tmp_path))
-        assert job.wait() == 0, job.stderr
-        assert job.stderr == ""
-        ours = r"\d\d:\d\d:\d\d (windows of|train data:|no validation data|step )|(model|logs) "
-        assert not [line for line in job.stdout.splitlines() if not re.match(ours, line)]
-        assert re.search(r"step 6/6 .* loss [\d.]+ .* questions/s", job.stdout)
-        again = jobs.train(*flags)
-        assert again.wait() == 0
-        assert "this run is done" in again.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_ray_job_submit(model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path) -> None:
-    """Submitted jobs show progress and end with their exit code; a stopped one leaves a checkpoint to go on from."""
-    ray_command = str(pathlib.Path(sys.executable).with_name("ray"))
-    output, faults = tmp_path / "out", Faults(tmp_path / "faults")
-    jobs.environment |= faults.environment
-    train = [sys.executable, "jobs/train.py", *small_run(model, output, train_data=questions, max_steps=40)]
-    faults.set(hold_checkpoint(3))
-    with head_node(jobs) as head:
-        # Not --address, which RAY_ADDRESS would overrule.
-        submit = [ray_command, "job", "submit", "--working-dir", "."]
-        failing = jobs.start([*submit, "--", *train, "--lerning_rate=1e-5"], RAY_ADDRESS=head.url)
-        first = [*submit, "--submission-id=first", "--", *train, "--save_steps=1"]
-        stopped = jobs.start(first, RAY_ADDRESS=head.url)
-        assert failing.wait() != 0
-        assert "error: --lerning_rate is no flag" in failing.stdout
-        stopped.wait_for(lambda: bool(faults.held()), "the third checkpoint of the first job")
-        stop = jobs.start([ray_command, "job", "stop", "first"], RAY_ADDRESS=head.url)
-        stopped.wait_for(lambda: "asked to stop" in stopped.stdout, "the first job's answer")
-        faults.set()
-        assert stop.wait() == 0
-        stopped.wait()  # with 0: Ray tells a stopped job from a failed one
-        assert "was stopped" in stopped.stdout
-        assert re.search(r"step \d+/40 .* questions/s", stopped.stdout)
-        said = re.search(r"error: stopped after step ([\d,]+) with a checkpoint; the same command", stopped.stdout)
-        assert said, stopped.stdout
-        step = int(said[1].replace(",", ""))
-        assert (output / "checkpoints" / f"step-{step:08d}" / "state.json").exists()
-        second = [*submit, "--submission-id=second", "--", *train, "--save_steps=1000000"]
-        continued = jobs.start(second, RAY_ADDRESS=head.url)
-        assert continued.wait() == 0, continued.stdout
-        assert f"continuing from the checkpoint of step {said[1]}" in continued.stdout
-        assert (output / "result.json").exists()
-        wait_until(lambda: "succeeded" in continued.stdout, "the status of the second job")
+def test_console_has_our_lines_only(model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path) -> None:
+    """Also where Ray would tell that it made a token, as it does on a machine that never saw Ray."""
+    flags = small_run(model, tmp_path / "out", train_data=questions)
+    job = jobs.train(*flags, RAY_AUTH_MODE="", HOME=str(tmp_path))
+    assert job.wait() == 0, job.stderr
+    assert job.stderr == ""
+    ours = r"\d\d:\d\d:\d\d (windows of|train data:|no validation data|step )|(model|logs) "
+    assert not [line for line in job.stdout.splitlines() if not re.match(ours, line)]
+    assert re.search(r"step 6/6 .* loss [\d.]+ .* questions/s", job.stdout)
+    again = jobs.train(*flags)
+    assert again.wait() == 0
+    assert "this run is done" in again.stdout

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForQuestionAnswering,
     AutoModelForTokenClassification,
@@ -360,3 +361,14 @@ def test_the_mean_loss_is_hugging_faces_own_where_nothing_is_padded(family: str,
     expected = model(**inputs, start_positions=starts.clone(), end_positions=ends.clone()).loss
     ours = span_loss(*forward(model, inputs), starts, ends, inputs["attention_mask"]) / 3
     torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("fresh_head", [True, False])
+def test_an_encoder_that_lacks_weights_is_refused(fresh_head: bool, tmp_path: pathlib.Path) -> None:
+    """As one is whose config.json is another model's; transformers would put random numbers in their place."""
+    path = write_model(tmp_path / "bert")
+    weights = load_file(f"{path}/model.safetensors")
+    lost = next(name for name in weights if name.endswith("layer.1.attention.self.query.weight"))
+    save_file({name: tensor for name, tensor in weights.items() if name != lost}, f"{path}/model.safetensors")
+    with pytest.raises(UsageError, match=r"lacks 1 weights of its encoder, such as bert\.encoder\.layer\.1\.attention"):
+        load_model(path, fresh_head=fresh_head)

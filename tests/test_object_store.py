@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 from mrc import storage
+from mrc.answering.finish import Outcome
 from tests.job_runs import Head, RunMain, assert_is_one_error, head_node
 from tests.processes import ROOT, Job, Jobs, running_jobs
 from tests.proxy import Fault, Proxy, Request, preconditions_are_refused
@@ -33,6 +35,8 @@ class Place:
 
     def __init__(self, url: str, shared: str) -> None:
         self.url, self.shared = url, shared
+        self.told: dict[str, str] = {}
+        """What each job told a person."""
 
     def flags(self, job: str, **changes: object) -> list[str]:
         values: dict[str, dict[str, object]] = {
@@ -126,6 +130,7 @@ def calm(proxy: Proxy, start: Start, tmp_path_factory: pytest.TempPathFactory) -
             done = start(job, *place.flags(job))
             assert done.wait() == 0, done.stderr
             assert said(done) == ""
+            place.told[job] = done.stdout
     assert struck["not_implemented"] > 0
     return place
 
@@ -183,10 +188,32 @@ def test_a_chain_of_jobs_leaves_all_in_the_store(calm: Place) -> None:
     assert names == {"config.yaml", "checkpoints", "logs", "model", "result.json"}
     rows = storage.read_text(f"{calm.url}/run/logs/metrics.jsonl").splitlines()
     assert [(json.loads(row)["kind"], json.loads(row)["step"]) for row in rows][-1] == ("validation", 4)
-    assert json.loads(storage.read_text(f"{calm.url}/answers/manifest.json"))["answered"] == 15
+    outcome = Outcome(**json.loads(storage.read_text(f"{calm.url}/answers/manifest.json")))
+    assert (outcome.answered, outcome.units) == (15, 3)
+    assert_summary(calm.told["answer"], outcome)
+    names = {
+        url.removeprefix(f"{calm.url}/answers/").split("/")[0] for url in storage.list_files(f"{calm.url}/answers")
+    }
+    assert names == {"predictions", "metrics", "commits", "config.yaml", "manifest.json"}
     assert storage.exists(f"{calm.url}/answers/_SUCCESS")
     [overall, *_] = storage.read_table(f"{calm.url}/evaluations/metrics/night.parquet").to_pylist()
     assert overall["total"] == 15
+
+
+def assert_summary(stdout: str, outcome: Outcome) -> None:
+    """Check what a job tells: how far it is, and at the end where everything is."""
+    lines = stdout.splitlines()
+    progress = (
+        r"\d\d:\d\d:\d\d ([\d,]+) of 15 questions \([\d.]+%\)  [\d.,]+ questions/s  0 rejected(  \d+ (s|min) left)?"
+    )
+    told = [match[1] for line in lines if (match := re.fullmatch(progress, line))]
+    assert told[-1] == "15"
+    assert lines[len(told) :] == [
+        f"predictions  {outcome.output}/predictions (15 of 15 questions in 3 files)",
+        f"scores       exact match {outcome.metrics['exact_match']:.2f}  F1 {outcome.metrics['f1']:.2f}  by the squad "
+        "rule on 15 questions with gold",
+        f"manifest     {outcome.output}/manifest.json",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def config(folder: pathlib.Path) -> functools.partial[TrainConfig]:
 
 
 @pytest.fixture(scope="module")
-def one(config: functools.partial[TrainConfig], folder: pathlib.Path, ray_cluster: None) -> Run:
+def one(config: functools.partial[TrainConfig], folder: pathlib.Path, ray_cluster: str) -> Run:
     """Train with one worker, each step in one pass."""
     return train(config(output=str(folder / "one")))
 
