@@ -3,6 +3,7 @@
 import collections
 import json
 import threading
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 
 import psutil
 
-_POLL_S = 1.0
+_POLL_S, _LIST_S = 0.1, 1.0
 
 
 class PeakMemory:
-    """Watches this process and those below it, and keeps the peak of each kind for itself (USS), in bytes.
+    """Watches this process and those below it, and keeps the peak of each kind's anonymous memory, in bytes.
 
-    Pages of Ray's object store, which processes share, are not counted twice.
+    Not the USS, which has pages of Ray's object store in it as long as no other process has touched them.
     """
 
     def __init__(self, kinds: Mapping[str, str]) -> None:
@@ -36,8 +37,11 @@ class PeakMemory:
 
     def _watch(self) -> None:
         driver = psutil.Process()
+        processes, listed = [driver], time.monotonic() - _LIST_S
         while not self._done.wait(_POLL_S):
-            for process in [driver, *driver.children(recursive=True)]:
+            if time.monotonic() >= listed + _LIST_S:
+                processes, listed = [driver, *driver.children(recursive=True)], time.monotonic()
+            for process in processes:
                 name = "driver" if process == driver else _kind(process, self._kinds)
                 if name:
                     self.peaks[name] = max(self.peaks[name], _own_bytes(process))
@@ -54,9 +58,10 @@ def _kind(process: psutil.Process, kinds: Mapping[str, str]) -> str:
 
 def _own_bytes(process: psutil.Process) -> int:
     try:
-        return int(process.memory_full_info().uss)
+        memory = process.memory_info()
     except psutil.Error:
         return 0
+    return int(memory.rss - memory.shared)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
