@@ -4,7 +4,8 @@
 
 For each size it answers sample://test with a tiny model of random weights in a cluster of its own, and prints seconds,
 questions/s, the peak memory of the driver and of each kind of worker, and whether every id came out once. Memory is
-anonymous pages, which a process has for itself: those of Ray's object store have a limit of their own. Then it measures how long the finished job, run again, takes to say so, and, with --num_units, a resume with that many records.
+anonymous pages, which a process has for itself: those of Ray's object store have a limit of their own. Then it measures
+how long the finished job, run again, takes to say so, and, with --num_units, a resume with that many records.
 """
 
 import argparse
