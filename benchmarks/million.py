@@ -2,7 +2,7 @@
 
     python -m benchmarks.million --num_questions 100000 1000000
 
-For each size it answers sample://test with a tiny model of random weights in a cluster of its own, and prints seconds,
+For each size it answers sample://test with a tiny model of random weights on a cluster of its own, and prints seconds,
 questions/s, the peak memory of the driver and of each kind of worker, and whether every id came out once. Memory is
 anonymous pages, which a process has for itself: those of Ray's object store have a limit of their own. Then it measures
 how long the finished job, run again, takes to say so, and, with --num_units, a resume with that many records.
@@ -10,8 +10,11 @@ how long the finished job, run again, takes to say so, and, with --num_units, a 
 
 import argparse
 import logging
+import multiprocessing
+import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +46,12 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="mrc-million-") as folder:
         model = write_tiny_reader(Path(folder) / "model")
-        start_ray()
-        rows = [
-            measure(model, f"{folder}/answers-{count}", count, arguments.num_actors)
-            for count in arguments.num_questions
-        ]
+        rows = []
+        for count in arguments.num_questions:
+            # A driver of its own each: memory that one took may stay its own.
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as process:
+                work = (model, f"{folder}/answers-{count}", count, arguments.num_actors)
+                rows.append(process.submit(measure, *work).result())
         print(table(rows))
         print(f"a resume with {arguments.num_units:,} units' records reads them in {resume_s(folder, arguments):.1f} s")
 
@@ -72,6 +76,9 @@ def measure(model: str, output: str, count: int, num_actors: int) -> dict[str, A
     from mrc.answering import AnswerConfig, plan, run
     from mrc.sources import SourceConfig
 
+    logging.basicConfig(level=logging.WARNING, stream=sys.stdout)
+    logging.getLogger("mrc").setLevel(logging.INFO)
+    start_ray()
     config = AnswerConfig(
         model=model, input=f"sample://test?num_examples={count}", output=output, num_actors=num_actors, n_best_size=3
     )
@@ -117,5 +124,4 @@ def resume_s(folder: str, arguments: argparse.Namespace) -> float:
 
 
 if __name__ == "__main__":
-    logging.getLogger("mrc").setLevel(logging.INFO)
     run_job(main)

@@ -28,7 +28,7 @@ from mrc.pretrained import load_tokenizer
 from mrc.sources import SourceConfig, plan_units, read_unit
 from mrc.spans import SpanConfig, WindowSpans, bounds_repeat, locate, merge_windows
 from mrc.spans.best import best_spans
-from mrc.windows import WindowConfig, Windows, make_windows
+from mrc.windows import PairTokenizer, WindowConfig, Windows, make_windows
 
 _WINDOWS_AT_ONCE = 128  # as mrc.finder
 
@@ -55,7 +55,8 @@ def measure(model: str, data: str, most: int, rounds: int) -> list[dict[str, Any
     items = [item for unit in plan_units(data, source) for item in read_unit(unit, source)]
     examples = [item for item in items if isinstance(item, Example)][:most]
     recipe, questions = RunQA(model, threads=1), as_dataset(examples)
-    tokenizer = load_tokenizer(model)
+    tokenizer = PairTokenizer.of(load_tokenizer(model))
+    asked = [Example(id=each.id, question=each.question, context=each.context) for each in examples]
 
     def windows() -> Windows:
         cut, _ = make_windows(examples, tokenizer, WindowConfig())
@@ -67,7 +68,7 @@ def measure(model: str, data: str, most: int, rounds: int) -> list[dict[str, Any
         "windows": (lambda: recipe.windows(questions), windows),
         "decoding": (
             lambda: recipe.decode(questions, features, start, end),
-            lambda: _decode(examples, located, torch.from_numpy(start), torch.from_numpy(end)),
+            lambda: _decode(asked, located, torch.from_numpy(start), torch.from_numpy(end)),
         ),
     }
     found = []
@@ -78,7 +79,7 @@ def measure(model: str, data: str, most: int, rounds: int) -> list[dict[str, Any
         row |= {"run_qa, ms": 1000 * theirs, "mrc, ms": 1000 * ours, "ratio": theirs / ours}
         found.append(row)
     texts = list(dict.fromkeys([each.context for each in examples] + [each.question for each in examples]))
-    alone = [_cpu_s(lambda: tokenizer.backend_tokenizer.encode_batch(texts)) for _ in range(rounds)]
+    alone = [_cpu_s(lambda: tokenizer.backend.encode_batch(texts, add_special_tokens=False)) for _ in range(rounds)]
     found[0]["tokenizer, ms"] = 1000 * statistics.median(alone)
     return found
 
@@ -101,7 +102,7 @@ def _decode(examples: list[Example], located: Windows, start: torch.Tensor, end:
         found.append(best.numpy())
     spans = merge_windows(located.example, WindowSpans.concatenate(found), num_examples=len(examples), config=config)
     return predictions_table(
-        [Example(id=each.id, question=each.question, context=each.context) for each in examples],
+        examples,
         spans,
         schema=output_schema([], with_n_best=True),
         scorer=get_scorer("squad"),

@@ -65,7 +65,7 @@ def test_training_on_two_nodes_that_are_lost_ends_as_an_undisturbed_one(place: S
     assert_same_outcome(run, place.calm.training)
 
 
-def test_an_evaluation_that_loses_a_node_and_its_driver_ends_as_an_undisturbed_one(
+def test_an_evaluation_that_loses_its_driver_and_all_nodes_ends_as_an_undisturbed_one(
     place: Soak, tmp_path: pathlib.Path
 ) -> None:
     flags = Round(place, tmp_path).jobs["evaluate"]
@@ -78,10 +78,14 @@ def test_an_evaluation_that_loses_a_node_and_its_driver_ends_as_an_undisturbed_o
     # Pieces of both sides lie on the nodes by then.
     place.faults.set(Rule(point="write", match="/per_question/", action="hold"))
     job = place.start("evaluate", flags)
-    lose(place.cluster, node_of(place.cluster, held(place, job)))
+    held(place, job)
+    for node in list(place.cluster.worker_nodes):
+        lose(place.cluster, node)
     place.faults.set()
+    job.wait_for(lambda: "waiting for nodes: the cluster has none" in job.stdout, "what the evaluation waits for")
+    for _ in range(3):
+        place.add_node()
     assert job.wait() == 0, job.stderr
-    place.add_node()
     assert_same_evaluation(tmp_path / "evaluate", place.calm.folder / "evaluate")
 
 

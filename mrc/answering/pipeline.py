@@ -19,6 +19,7 @@ from mrc.answering.records import UnitRecord
 from mrc.answering.stages import CommitUnit, FindSpans, ReadUnit, first_row
 from mrc.answering.work import Order, Work
 from mrc.errors import MrcError, UsageError
+from mrc.tasks import Node
 
 ROUND_UNITS = 4_096
 """Units that one execution of Ray Data streams: each is a block that the driver keeps account of."""
@@ -43,7 +44,7 @@ class Shape:
     """CPU threads of an actor's model; None on a GPU."""
 
 
-def shape_of(config: AnswerConfig, nodes: Sequence[dict[str, Any]], num_units: int) -> Shape:
+def shape_of(config: AnswerConfig, nodes: Sequence[Node], num_units: int) -> Shape:
     """Settle how many actors run where; refuse at once what would wait for resources for ever.
 
     CPUs are bookkeeping. On a small cluster everything takes a quarter of one, so that even one CPU runs an actor and
@@ -88,7 +89,7 @@ def shape_of(config: AnswerConfig, nodes: Sequence[dict[str, Any]], num_units: i
     )
 
 
-def _actors_on(node: dict[str, Any]) -> int:
+def _actors_on(node: Node) -> int:
     """Return how many actors without a GPU a node has room for."""
     cpus, memory = node.get("CPU", 0), node.get("memory", math.inf)
     return int(min(math.ceil(cpus), cores_here(), max(1, memory // _ACTOR_BYTES))) if cpus else 0

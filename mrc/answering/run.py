@@ -32,6 +32,7 @@ from mrc.answering.stages import UnitError
 from mrc.answering.work import Order, work_of
 from mrc.errors import MrcError, RunError, UsageError
 from mrc.settings import differences, read_settings, write_settings
+from mrc.tasks import living_nodes
 
 logger = logging.getLogger("mrc")
 
@@ -61,8 +62,7 @@ def run(plan: Plan) -> Outcome:
         if done := finished(plan):
             logger.info("this job is done: %s", plan.url("manifest.json"))
             return done
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    shape = shape_of(plan.config, nodes, len(plan.units))
+    shape = shape_of(plan.config, living_nodes(), len(plan.units))
     with lease(plan.config.output) as check_lease:
         if plan.config.overwrite:
             for name in _WRITTEN:

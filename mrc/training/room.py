@@ -2,21 +2,13 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any
-
-import ray
+from collections.abc import Sequence
 
 from mrc.errors import UsageError
+from mrc.tasks import PATIENCE_S, REPEAT_S, Node, living_nodes
 from mrc.training.config import TrainConfig
 
 logger = logging.getLogger("mrc")
-
-_PATIENCE_S = 20.0
-_REPEAT_S = 300.0
-
-Node = Mapping[str, float]
-"""Resources of a node that lives, as Ray tells them."""
 
 
 def check_cluster(config: TrainConfig, nodes: Sequence[Node]) -> bool:
@@ -71,21 +63,15 @@ class Room:
     def __init__(self, config: TrainConfig, *, use_gpu: bool) -> None:
         """Take what was asked for."""
         self._config, self._use_gpu = config, use_gpu
-        self._next = time.monotonic() + _PATIENCE_S
+        self._next = time.monotonic() + PATIENCE_S
 
     def look(self, *, has_workers: bool) -> None:
         """Tell what is waited for, now and then, as long as there are no workers."""
         now = time.monotonic()
         if has_workers:
-            self._next = now + _PATIENCE_S
+            self._next = now + PATIENCE_S
         elif now >= self._next:
-            self._next = now + _REPEAT_S
+            self._next = now + REPEAT_S
             nodes = living_nodes()
             if lack := _gpus_lacking(self._config, nodes, self._use_gpu) or _places_lacking(self._config, nodes):
                 logger.warning("waiting for nodes: %s", lack)
-
-
-def living_nodes() -> list[Node]:
-    """Return the resources of each node that Ray knows to live."""
-    nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node["Resources"] for node in nodes if node["Alive"]]

@@ -23,12 +23,13 @@ from mrc.metrics import fitting_scorer
 from mrc.settings import differences, read_settings, resolved, write_settings
 from mrc.sources import SourceConfig, Unit
 from mrc.spans import SpanConfig
+from mrc.tasks import living_nodes
 from mrc.training import checkpoints
 from mrc.training.card import model_card
 from mrc.training.config import MAY_CHANGE, TrainConfig
 from mrc.training.data import Data, hold_out, plan_data
 from mrc.training.prepare import Preparation, UnitRecord, check_rejects, fingerprint, prepare
-from mrc.training.room import check_cluster, living_nodes
+from mrc.training.room import check_cluster
 from mrc.windows import PairTokenizer, WindowConfig
 
 logger = logging.getLogger("mrc")
