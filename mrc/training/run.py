@@ -216,8 +216,10 @@ def _finish(plan: Plan, *, scorer: str, **counts: int) -> Result:
     from mrc.pretrained import is_t5_family, load_config
 
     found = checkpoints.committed(plan.url("checkpoints"))
-    if not found or not found[-1][1].finished:
-        step = found[-1][1].step if found else 0
+    if not found:
+        raise RunError("stopped before the first checkpoint; the same command begins anew")
+    if not found[-1][1].finished:
+        step = found[-1][1].step
         raise RunError(f"stopped after step {step:,} with a checkpoint; the same command continues from there")
     state = found[-1][1]
     best_step = state.best_step or state.step

@@ -1,7 +1,9 @@
 """Runs the workers of Ray Train from the driver, writes down what they report, and passes on the wish to stop."""
 
+import atexit
 import functools
 import logging
+import os
 import signal
 import tempfile
 import threading
@@ -60,7 +62,12 @@ def supervise(assignment: "Assignment", *, use_gpu: bool) -> None:
         while True:
             finished = fit.finished.wait(_POLL_S)
             has_workers, error = _take(conductor, log)
-            if finished or (stop.is_set() and not has_workers):
+            if finished:
+                break
+            if stop.is_set() and not has_workers:
+                # None of them could write a checkpoint. Ray Train goes on to wait in its thread, inside of Ray, which
+                # would crash as the interpreter ends; Ray's processes end with this one, whatever ends it.
+                atexit.register(os._exit, RunError.exit_code)
                 break
             if stop.is_set() and not asked:
                 asked = True
