@@ -12,6 +12,7 @@ import pytest
 
 from mrc import storage
 from mrc.answering.finish import Outcome
+from tests.bulk import assert_reader_agrees, examples_of, reader_of
 from tests.job_runs import Head, RunMain, assert_is_one_error, head_node
 from tests.processes import ROOT, Job, Jobs, running_jobs
 from tests.proxy import Fault, Proxy, Request, preconditions_are_refused
@@ -196,6 +197,10 @@ def test_a_chain_of_jobs_leaves_all_in_the_store(calm: Place) -> None:
     }
     assert names == {"predictions", "metrics", "commits", "config.yaml", "manifest.json"}
     assert storage.exists(f"{calm.url}/answers/_SUCCESS")
+    urls = storage.list_files(f"{calm.url}/answers/predictions")
+    answers = [row for url in urls for row in storage.read_table(url).to_pylist()]
+    with storage.local_copy(f"{calm.url}/run/model") as model:
+        assert_reader_agrees(answers, examples_of(make_rows(15, seed=2)), reader_of(model))
     [overall, *_] = storage.read_table(f"{calm.url}/evaluations/metrics/night.parquet").to_pylist()
     assert overall["total"] == 15
 

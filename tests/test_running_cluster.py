@@ -116,7 +116,9 @@ def test_submitted_jobs_end_with_their_exit_code_tell_how_far_they_are_and_bring
     flags = [f"--{name}={place.folder / value}" for name, value in values.items()]
     flags += [f"--output={tmp_path / 'out'}", "--precision=float32", "--unit_rows=10"]
     answer = [*SUBMIT, ".", "--", sys.executable, "jobs/answer.py", *flags]
-    failing = place.jobs.start([*answer, "--num_actors=99"], RAY_ADDRESS=place.head.url)
+    never = [*answer, "--num_actors=99", f"--output={tmp_path / 'never'}"]
+    failing = place.jobs.start(never, RAY_ADDRESS=place.head.url)
+    mistyped = place.jobs.start([*answer, "--num_actor=1"], RAY_ADDRESS=place.head.url)
     done = place.jobs.start(answer, RAY_ADDRESS=place.head.url)
     assert failing.wait() != 0
     error = re.search("^error: .*", failing.stdout, re.MULTILINE)
@@ -124,6 +126,9 @@ def test_submitted_jobs_end_with_their_exit_code_tell_how_far_they_are_and_bring
     assert re.match(
         r"error: --num_actors 99 of 0.25 CPU each .* need .* CPUs and the cluster has .*use fewer", error[0]
     )
+    assert not (tmp_path / "never").exists()
+    assert mistyped.wait() != 0
+    assert "error: --num_actor is no flag; did you mean --num_actors" in mistyped.stdout
     # The checkout stands in PYTHONPATH here, as an installed mrc stands in site-packages: both come after.
     storage.write_text(str(tmp_path / "own" / "mrc" / "__init__.py"), "whose = 'the own one'")
     storage.write_text(str(tmp_path / "own" / "jobs" / "where.py"), WHOSE_MRC)
