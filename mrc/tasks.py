@@ -11,10 +11,8 @@ from mrc.errors import MrcError
 
 logger = logging.getLogger("mrc")
 
-PATIENCE_S = 20.0
-"""How long work may wait to begin before it is told what it waits for."""
-REPEAT_S = 300.0
-"""When that is told again."""
+_PATIENCE_S = 20.0
+_REPEAT_S = 300.0
 
 Node = Mapping[str, float]
 """Resources of a node that lives, as Ray tells them."""
@@ -24,6 +22,25 @@ def living_nodes() -> list[Node]:
     """Return the resources of each node that Ray knows to live."""
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [node["Resources"] for node in nodes if node["Alive"]]
+
+
+class Reminder:
+    """Says when to tell what work waits for that has not begun: after a while, and now and then from there on."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin to wait."""
+        self._next = time.monotonic() + _PATIENCE_S
+
+    def is_due(self) -> bool:
+        """Tell whether it is time, once each time."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + _REPEAT_S
+        return True
 
 
 def results(refs: Any) -> Any:
@@ -36,12 +53,11 @@ def results(refs: Any) -> Any:
         refs: A reference to a result, or a list of them.
     """
     pending = refs if isinstance(refs, list) else [refs]
-    tell = time.monotonic() + PATIENCE_S
+    reminder = Reminder()
     while pending:
-        _, pending = ray.wait(pending, num_returns=len(pending), timeout=PATIENCE_S, fetch_local=False)
-        if pending and time.monotonic() >= tell and not any(node.get("CPU", 0) >= 1 for node in living_nodes()):
+        _, pending = ray.wait(pending, num_returns=len(pending), timeout=_PATIENCE_S, fetch_local=False)
+        if pending and not any(node.get("CPU", 0) >= 1 for node in living_nodes()) and reminder.is_due():
             logger.warning("waiting for nodes: the cluster has none with a CPU for tasks")
-            tell = time.monotonic() + REPEAT_S
     try:
         return ray.get(refs)
     except ray.exceptions.RayTaskError as error:

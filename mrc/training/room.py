@@ -1,11 +1,10 @@
 """Whether the workers fit on the cluster: refused at once where they never will, told while they wait for nodes."""
 
 import logging
-import time
 from collections.abc import Sequence
 
 from mrc.errors import UsageError
-from mrc.tasks import PATIENCE_S, REPEAT_S, Node, living_nodes
+from mrc.tasks import Node, Reminder, living_nodes
 from mrc.training.config import TrainConfig
 
 logger = logging.getLogger("mrc")
@@ -63,15 +62,13 @@ class Room:
     def __init__(self, config: TrainConfig, *, use_gpu: bool) -> None:
         """Take what was asked for."""
         self._config, self._use_gpu = config, use_gpu
-        self._next = time.monotonic() + PATIENCE_S
+        self._reminder = Reminder()
 
     def look(self, *, has_workers: bool) -> None:
         """Tell what is waited for, now and then, as long as there are no workers."""
-        now = time.monotonic()
         if has_workers:
-            self._next = now + PATIENCE_S
-        elif now >= self._next:
-            self._next = now + REPEAT_S
+            self._reminder.restart()
+        elif self._reminder.is_due():
             nodes = living_nodes()
             if lack := _gpus_lacking(self._config, nodes, self._use_gpu) or _places_lacking(self._config, nodes):
                 logger.warning("waiting for nodes: %s", lack)
