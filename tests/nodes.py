@@ -26,14 +26,19 @@ def nodes(environment: Mapping[str, str], number: int, *, num_cpus: int) -> Iter
 def node_of(cluster: Cluster, pid: int) -> Any:
     """Return the node that a worker process belongs to."""
     raylet = psutil.Process(pid).ppid()
-    [node] = [
-        node
-        for node in cluster.worker_nodes
-        if raylet in [started.process.pid for started in node.all_processes["raylet"]]
-    ]
+    [node] = [node for node in cluster.worker_nodes if raylet in _raylets(node)]
     return node
 
 
 def lose(cluster: Cluster, node: Any) -> None:
     """End a node, with all that is in its memory, at once."""
+    # Its workers would work on until they notice that their raylet is gone.
+    for raylet in map(psutil.Process, _raylets(node)):
+        for process in [raylet, *raylet.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
     cluster.remove_node(node, allow_graceful=False)
+
+
+def _raylets(node: Any) -> list[int]:
+    return [started.process.pid for started in node.all_processes["raylet"]]

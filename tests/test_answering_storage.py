@@ -123,6 +123,7 @@ def driver(made_once: tuple[Reader, Work], monkeypatch: pytest.MonkeyPatch) -> D
     monkeypatch.setattr(best, "_write_buckets", SimpleNamespace(remote=cast(Any, best._write_buckets)._function))
     for name in ("put", "get"):
         monkeypatch.setattr(ray, name, lambda value: value)
+    monkeypatch.setattr(ray, "wait", lambda refs, **_: (refs, []))
     monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2}}])
     monkeypatch.setattr(storage, "persistently", persistently)
     # The process that held the folder is gone, which this one is not.
