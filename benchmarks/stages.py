@@ -21,13 +21,12 @@ import torch
 from benchmarks.measuring import table
 from benchmarks.run_qa import RunQA, as_dataset
 from mrc.answering.output import output_schema, predictions_table
-from mrc.batching import pad
 from mrc.examples import Example
 from mrc.metrics import get_scorer
 from mrc.pretrained import load_tokenizer
 from mrc.sources import SourceConfig, plan_units, read_unit
 from mrc.spans import SpanConfig, WindowSpans, bounds_repeat, locate, merge_windows
-from mrc.spans.best import best_spans
+from mrc.spans.best import window_spans
 from mrc.windows import PairTokenizer, WindowConfig, Windows, make_windows
 
 _WINDOWS_AT_ONCE = 128  # as mrc.finder
@@ -87,23 +86,25 @@ def measure(model: str, data: str, most: int, rounds: int) -> list[dict[str, Any
 def _decode(examples: list[Example], located: Windows, start: torch.Tensor, end: torch.Tensor) -> pa.Table:
     """Return the predictions, as a job has them when it writes."""
     config, found = SpanConfig(), []
+    repeats = bounds_repeat(located.offsets, located.row_splits)
     for at in range(0, len(located), _WINDOWS_AT_ONCE):
-        part = located.take(np.arange(at, min(at + _WINDOWS_AT_ONCE, len(located))))
-        longest = int(part.lengths.max())
-        best = best_spans(
-            start[at : at + len(part), :longest],
-            end[at : at + len(part), :longest],
-            torch.from_numpy(pad(part.offsets, part.lengths, fill=-1, side="right")),
-            torch.from_numpy(part.null_index),
+        part = np.arange(at, min(at + _WINDOWS_AT_ONCE, len(located)))
+        longest = int(located.lengths[part].max())
+        spans = window_spans(
+            start[part, :longest],
+            end[part, :longest],
+            located,
+            part,
+            side="right",
+            may_repeat=bool(repeats[part].any()),
             k=config.n_best_size,
             max_answer_length=config.max_answer_length,
-            may_repeat=bounds_repeat(part.offsets, part.row_splits),
         )
-        found.append(best.numpy())
-    spans = merge_windows(located.example, WindowSpans.concatenate(found), num_examples=len(examples), config=config)
+        found.append(spans)
+    merged = merge_windows(located.example, WindowSpans.concatenate(found), num_examples=len(examples), config=config)
     return predictions_table(
         examples,
-        spans,
+        merged,
         schema=output_schema([], with_n_best=True),
         scorer=get_scorer("squad"),
         n_best_size=config.n_best_size,

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mrc.batching import Layout, first_token, pad, token_budget_batches
+from mrc.batching import Layout, token_budget_batches
 from mrc.models import Collator, autocast, forward
 from mrc.probes import check_fits, find_packing, in_precision, on_cpu, padding_shows, usable_precision
 from mrc.spans import ExampleSpans, SpanConfig, WindowSpans, bounds_repeat, lead, merge_windows
-from mrc.spans.best import best_spans
+from mrc.spans.best import window_spans
 from mrc.windows import Windows
 
 _WINDOWS_AT_ONCE = 128
@@ -119,13 +119,24 @@ class SpanFinder:
         """Return the best spans of the windows chosen, in that order."""
         by.model.train(mode=False)
         batches = token_budget_batches(located.lengths[chosen], self.max_batch_tokens, self.layout)
+        repeats = bounds_repeat(located.offsets, located.row_splits)
         found = [WindowSpans.none(config.n_best_size)]
         unread: list[Logits] = []
         for batch in batches:
             unread += self._read_parts(by, located, chosen[batch])
             if sum(len(logits.windows) for logits in unread) >= _WINDOWS_AT_ONCE or batch is batches[-1]:
                 logits = self._join(unread)
-                found.append(self._best_spans(located, logits, config))
+                spans = window_spans(
+                    logits.start,
+                    logits.end,
+                    located,
+                    logits.windows,
+                    side=self.collator.padding_side,
+                    may_repeat=bool(repeats[logits.windows].any()),
+                    k=config.n_best_size,
+                    max_answer_length=config.max_answer_length,
+                )
+                found.append(spans)
                 unread.clear()
                 if look is not None:
                     look(logits)
@@ -163,20 +174,3 @@ class SpanFinder:
             joined(part.end for part in parts),
             joined(part.attention_mask for part in parts),
         )
-
-    def _best_spans(self, located: Windows, logits: Logits, config: SpanConfig) -> WindowSpans:
-        windows = located.take(logits.windows)
-        side = self.collator.padding_side
-        bounds = pad(windows.offsets, windows.lengths, fill=-1, side=side)
-        null_index = windows.null_index + first_token(windows.lengths, side)
-        places = self.collator.to_device(
-            {"bounds": torch.from_numpy(bounds), "null_index": torch.from_numpy(null_index)}
-        )
-        return best_spans(
-            logits.start,
-            logits.end,
-            **places,
-            k=config.n_best_size,
-            max_answer_length=config.max_answer_length,
-            may_repeat=bounds_repeat(windows.offsets, windows.row_splits),
-        ).numpy()

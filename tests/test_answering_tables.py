@@ -52,7 +52,7 @@ def make_spans(examples: Sequence[Example], rng: np.random.Generator, config: Sp
     end = start + 1 + rng.integers(0, 10_000, shape) % np.maximum(lengths[:, None] - start, 1)
     start[rng.random(shape) < 0.3] = -1
     # Of quarters, which add up exactly; and some are equal.
-    score = rng.integers(-20, 20, shape) / 4
+    score = -np.sort(rng.integers(-20, 20, shape)) / 4
     null_score = rng.integers(-20, 20, shape[0]) / 4
     null_score[rng.random(shape[0]) < 0.3] = np.inf
     windows = WindowSpans(

@@ -23,7 +23,8 @@ from mrc.spans import (
     merge_windows,
     token_bounds,
 )
-from mrc.spans.best import best_spans
+from mrc.spans.best import window_spans
+from mrc.windows import Windows
 
 OUTSIDE = (-1, -1)
 CONTEXT = "".join(chr(ord("a") + i % 26) for i in range(60))
@@ -48,25 +49,43 @@ class Window:
 
 
 def found_in(windows: list[Window], k: int, max_answer_length: int, dtype: torch.dtype = torch.float32) -> WindowSpans:
-    """Run `best_spans` on windows of equal length; both ways where no spans can be the same characters."""
-    bounds = np.array([window.bounds for window in windows], dtype=np.int32)
-    row_splits = np.arange(len(windows) + 1) * bounds.shape[1]
-    ways = [True] if bounds_repeat(bounds.reshape(-1, 2), row_splits) else [True, False]
+    """Find the spans of windows of equal length; both ways where no spans can be the same characters."""
+    located = located_as(windows)
+    repeats = bounds_repeat(located.offsets, located.row_splits).any()
     found, *others = (
-        best_spans(
+        window_spans(
             torch.tensor([window.start for window in windows], dtype=dtype),
             torch.tensor([window.end for window in windows], dtype=dtype),
-            torch.from_numpy(bounds),
-            torch.tensor([window.null for window in windows]),
+            located,
+            np.arange(len(windows)),
+            side="right",
+            may_repeat=may_repeat,
             k=k,
             max_answer_length=max_answer_length,
-            may_repeat=may_repeat,
-        ).numpy()
-        for may_repeat in ways
+        )
+        for may_repeat in ([True] if repeats else [True, False])
     )
     for other in others:
-        assert all(np.array_equal(getattr(other, name), getattr(found, name)) for name in vars(found))
+        assert_same(other, found)
     return found
+
+
+def located_as(windows: list[Window]) -> Windows:
+    """Return windows that have these bounds, and of the rest only what finding spans looks at."""
+    lengths = [len(window.bounds) for window in windows]
+    return Windows(
+        example=np.arange(len(windows), dtype=np.int32),
+        row_splits=np.cumsum([0, *lengths], dtype=np.int64),
+        input_ids=np.zeros(sum(lengths), dtype=np.int32),
+        token_type_ids=None,
+        offsets=np.array([pair for window in windows for pair in window.bounds], dtype=np.int32).reshape(-1, 2),
+        null_index=np.array([window.null for window in windows], dtype=np.int32),
+    )
+
+
+def assert_same(found: WindowSpans, expected: WindowSpans) -> None:
+    for name in vars(expected):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
 
 
 def brute_force(windows: list[Window], max_answer_length: int) -> list[tuple[float, int, int]]:
@@ -145,16 +164,40 @@ def test_padding_on_either_side_changes_nothing(
 ) -> None:
     plain = found_in(windows, k, max_answer_length)
     padded = found_in([window.padded(left, right) for window in windows], k, max_answer_length)
-    for name in ("start", "end", "score", "null_score"):
-        np.testing.assert_array_equal(getattr(padded, name), getattr(plain, name))
+    assert_same(padded, plain)
+
+
+@given(st.lists(windows_of_one_length(), min_size=1, max_size=3), sizes, lengths, st.randoms())
+def test_windows_of_any_lengths_are_found_as_alone(
+    batches: list[list[Window]], k: int, max_answer_length: int, random: random.Random
+) -> None:
+    windows = [window for batch in batches for window in batch]
+    located = located_as(windows)
+    chosen = np.array(random.sample(range(len(windows)), k=random.randint(1, len(windows))))
+    longest = int(located.lengths[chosen].max())
+    for side in ("left", "right"):
+        missing = [(longest - len(windows[at].bounds)) for at in chosen]
+        padded = [
+            windows[at].padded(*((n, 0) if side == "left" else (0, n))) for at, n in zip(chosen, missing, strict=True)
+        ]
+        found = window_spans(
+            torch.tensor([window.start for window in padded]),
+            torch.tensor([window.end for window in padded]),
+            located,
+            chosen,
+            side=side,
+            may_repeat=bool(bounds_repeat(located.offsets, located.row_splits)[chosen].any()),
+            k=k,
+            max_answer_length=max_answer_length,
+        )
+        alone = [found_in([windows[at]], k, max_answer_length) for at in chosen]
+        assert_same(found, WindowSpans.concatenate(alone))
 
 
 @given(windows_of_one_length(), sizes, lengths)
 def test_a_window_alone_gives_what_it_gives_in_a_batch(windows: list[Window], k: int, max_answer_length: int) -> None:
     together = found_in(windows, k, max_answer_length)
-    alone = WindowSpans.concatenate([found_in([window], k, max_answer_length) for window in windows])
-    for name in ("start", "end", "score", "null_score"):
-        np.testing.assert_array_equal(getattr(together, name), getattr(alone, name))
+    assert_same(together, WindowSpans.concatenate([found_in([window], k, max_answer_length) for window in windows]))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -199,12 +242,7 @@ def test_nan_and_minus_infinity_begin_and_end_nothing() -> None:
     assert found.null_score[0] == np.inf
 
 
-def test_a_batch_without_windows_and_windows_without_context() -> None:
-    nothing = torch.zeros(0, 5)
-    found = best_spans(
-        nothing, nothing, torch.zeros(0, 5, 2, dtype=torch.int32), torch.zeros(0), k=3, max_answer_length=4
-    )
-    assert found.start.shape == (0, 3)
+def test_windows_without_context() -> None:
     questions = [Window(start=[1.0, 2.0], end=[3.0, 4.0], bounds=[OUTSIDE, OUTSIDE], null=1)] * 2
     found_nothing = found_in(questions, 3, 4)
     assert spans_of(found_nothing, 1) == []

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from mrc.batching import ragged_ranges
 from mrc.errors import UsageError
 from mrc.examples import Example
 from mrc.metrics import ExampleScore, Scorer, Sums, score_example
@@ -96,13 +97,12 @@ def predictions_table(
     best = {name: _at(getattr(spans, name), first, found) for name in ("start", "end", "score", "probability")}
     answers = spans.has_answer & (best["probability"].astype(np.float32) >= np.float32(min_probability))
     start, end = (np.where(answers, best[name], -1) for name in ("start", "end"))
-    texts = [
-        example.context[begin:stop] if given else ""
-        for example, begin, stop, given in zip(examples, start.tolist(), end.tolist(), answers.tolist(), strict=True)
-    ]
+    contexts = _Contexts([example.context for example in examples])
+    # "" is the characters from 0 to 0.
+    texts = contexts.cut(np.arange(len(examples)), np.maximum(start, 0), np.maximum(end, 0))
     scores = [
-        None if example.answers is None else score_example(text, example, scorer)
-        for example, text in zip(examples, texts, strict=True)
+        None if example.answers is None else score_example(texts[at].as_py(), example, scorer)
+        for at, example in enumerate(examples)
     ]
     columns = {
         "id": [example.id for example in examples],
@@ -116,7 +116,7 @@ def predictions_table(
         "num_windows": spans.num_windows,
         "exact_match": [None if score is None else score.exact_match for score in scores],
         "f1": [None if score is None else score.f1 for score in scores],
-        "n_best": _n_best(examples, spans, n_best_size) if "n_best" in schema.names else None,
+        "n_best": _n_best(contexts, spans, n_best_size) if "n_best" in schema.names else None,
     }
     own = [name for name in columns if name in schema.names]
     arrays = [_array(columns[name], schema.field(name)) for name in own]
@@ -135,7 +135,7 @@ def _sum(scores: Sequence[ExampleScore | None]) -> Sums:
 
 def _at(values: np.ndarray, first: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Return the first value of each example, -1 where it has none; shape (num_examples,)."""
-    return np.where(found, values[first], -1) if len(values) else np.full(len(first), -1.0)
+    return np.where(found, values[first], -1) if len(values) else np.full(len(first), -1, dtype=values.dtype)
 
 
 def _finite(scores: np.ndarray) -> pa.Array:
@@ -147,20 +147,37 @@ def _array(values: object, field: pa.Field) -> pa.Array:
     return array.cast(field.type) if isinstance(array, pa.Array) else pa.array(array, field.type)
 
 
-def _n_best(examples: Sequence[Example], spans: ExampleSpans, n_best_size: int) -> pa.Array:
+def _n_best(contexts: "_Contexts", spans: ExampleSpans, n_best_size: int) -> pa.Array:
     """Return the column of the best spans: lists of `_SPAN`, highest score first."""
     counts = np.diff(spans.row_splits)
-    example = np.repeat(np.arange(len(examples)), counts)
+    example = np.repeat(np.arange(len(counts)), counts)
     rank = np.arange(len(example)) - spans.row_splits[:-1][example]
     kept = rank < n_best_size
     start, end = spans.start[kept], spans.end[kept]
-    texts = [
-        examples[at].context[begin:stop]
-        for at, begin, stop in zip(example[kept].tolist(), start.tolist(), end.tolist(), strict=True)
-    ]
-    columns = (texts, start, end, spans.score[kept], spans.probability[kept])
+    columns = (contexts.cut(example[kept], start, end), start, end, spans.score[kept], spans.probability[kept])
     arrays = [_array(values, field) for values, field in zip(columns, _SPAN, strict=True)]
     splits = np.concatenate([[0], np.cumsum(np.minimum(counts, n_best_size))])
     return pa.ListArray.from_arrays(
         pa.array(splits, pa.int32()), pa.StructArray.from_arrays(arrays, fields=list(_SPAN))
     )
+
+
+class _Contexts:
+    """The contexts of examples, each distinct one once, to cut many texts out of them at once."""
+
+    def __init__(self, contexts: Sequence[str]) -> None:
+        number = {context: at for at, context in enumerate(dict.fromkeys(contexts))}
+        lengths = np.fromiter(map(len, number), dtype=np.int64, count=len(number))
+        first = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
+        self._first = first[np.fromiter(map(number.__getitem__, contexts), dtype=np.int64, count=len(contexts))]
+        self._utf8 = np.frombuffer("".join(number).encode(), dtype=np.uint8)
+        # Where each character begins, and where all end: bytes from 0x80 to 0xBF go on with one.
+        self._byte = np.append(np.flatnonzero((self._utf8 & 0xC0) != 0x80), len(self._utf8))
+
+    def cut(self, example: np.ndarray, start: np.ndarray, end: np.ndarray) -> pa.Array:
+        """Return the characters from `start` to `end` of the contexts of some examples; shape (n,) each."""
+        begin, stop = (self._byte[self._first[example] + edge] for edge in (start, end))
+        splits = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(stop - begin)])
+        text = self._utf8[ragged_ranges(begin, stop - begin)]
+        cut = pa.LargeStringArray.from_buffers(len(example), pa.py_buffer(splits), pa.py_buffer(text))
+        return cut.cast(pa.string())

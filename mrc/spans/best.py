@@ -11,10 +11,14 @@ the top k of those are the same on every device.
 
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from mrc.batching import first_token, pad, ragged_ranges, token_mask
 from mrc.spans.merge import WindowSpans
+from mrc.windows import Windows
 
 _LARGEST = torch.finfo(torch.float32).max / 2
 """Logits beyond it are read as it, so that the sum of two is finite."""
@@ -25,11 +29,11 @@ _LOW_BITS = (1 << 32) - 1
 class BestSpans(NamedTuple):
     """The best spans of a batch of windows, on the device: higher score first, then earlier start, then shorter."""
 
-    start: Tensor
-    """Shape (batch, k), int32: first character in the context; -1 where a window has fewer spans."""
+    first_token: Tensor
+    """Shape (batch, k), int32: columns of the logits; anything where a window has fewer spans."""
 
-    end: Tensor
-    """Shape (batch, k), int32: the character after the last; -1 where a window has fewer spans."""
+    last_token: Tensor
+    """Shape (batch, k), int32: likewise; the token is part of the span."""
 
     score: Tensor
     """Shape (batch, k), float32: start plus end logit; -inf where a window has fewer spans."""
@@ -37,21 +41,66 @@ class BestSpans(NamedTuple):
     null_score: Tensor
     """Shape (batch,), float32: start plus end logit of the null token; inf where they are NaN."""
 
-    def numpy(self) -> WindowSpans:
-        """Copy the spans to the host."""
-        start, end, score, null_score = (tensor.cpu().numpy() for tensor in self)
-        return WindowSpans(start=start, end=end, score=score, null_score=null_score)
+
+def window_spans(
+    start_logits: Tensor,
+    end_logits: Tensor,
+    located: Windows,
+    chosen: npt.NDArray[np.integer],
+    *,
+    side: str,
+    may_repeat: bool,
+    k: int,
+    max_answer_length: int,
+) -> WindowSpans:
+    """Return the exact k best legal spans of some windows, in characters, in the order of `chosen`; see `best_spans`.
+
+    Args:
+        start_logits: Shape (len(chosen), longest), on any device: a row for each of them, padded on `side`.
+        end_logits: Shape (len(chosen), longest).
+        located: Windows as `locate` gives them.
+        chosen: Which of the windows these are.
+        side: "left" or "right".
+        may_repeat: Whether one of them has spans of different tokens that are the same characters: `bounds_repeat`.
+        k: Spans to keep of each window.
+        max_answer_length: Most tokens of a span.
+    """
+    lengths = located.lengths[chosen]
+    padding_before = first_token(lengths, side)
+    tokens = ragged_ranges(located.row_splits[chosen], lengths)
+    legal = token_mask(lengths, side)
+    legal[legal] = located.offsets[tokens, 0] >= 0
+    bounds = torch.from_numpy(pad(located.offsets[tokens], lengths, fill=-1, side=side)) if may_repeat else None
+    device = start_logits.device
+    best = best_spans(
+        start_logits,
+        end_logits,
+        torch.from_numpy(legal).to(device),
+        torch.from_numpy(located.null_index[chosen] + padding_before).to(device),
+        k=k,
+        max_answer_length=max_answer_length,
+        bounds=None if bounds is None else bounds.to(device),
+    )
+    first, last, score, null_score = (tensor.cpu().numpy() for tensor in best)
+    found = score > -np.inf
+    column = (located.row_splits[chosen] - padding_before)[:, None]
+    # The first of all tokens stands in where there is no span.
+    start, end = (
+        np.where(found, located.offsets[np.where(found, column + token, 0), edge], -1)
+        for edge, token in enumerate((first, last))
+    )
+    return WindowSpans(start=start, end=end, score=score, null_score=null_score)
 
 
 def best_spans(
     start_logits: Tensor,
     end_logits: Tensor,
-    bounds: Tensor,
+    legal: Tensor,
     null_index: Tensor,
     *,
     k: int,
     max_answer_length: int,
-    may_repeat: bool = True,
+    bounds: Tensor | None = None,
 ) -> BestSpans:
     """Return the exact k best legal spans of every window, no two of the same characters.
 
@@ -65,31 +114,29 @@ def best_spans(
     Args:
         start_logits: Shape (batch, seq_len), any float dtype; padding on either side.
         end_logits: Shape (batch, seq_len).
-        bounds: Shape (batch, seq_len, 2), any integer dtype: `token_bounds`, and (-1, -1) on padding.
+        legal: Shape (batch, seq_len), bool: the tokens that have text in the context.
         null_index: Shape (batch,): position of the null token in the padded row.
         k: Spans to keep of each window.
         max_answer_length: Most tokens of a span.
-        may_repeat: False where no two spans of a window can be the same characters, see `bounds_repeat`; saves time.
+        bounds: Shape (batch, seq_len, 2), any integer dtype: `token_bounds`, -1 on tokens that are not legal. None
+            saves time, where no two spans of a window can be the same characters, see `bounds_repeat`.
     """
-    legal = bounds[..., 0] >= 0
     width = min(max_answer_length, start_logits.shape[1])
     start, end = _usable(start_logits, legal), _usable(end_logits, legal)
     # Shape (batch, seq_len, width): the end logits from each token on.
     ends = torch.nn.functional.pad(end, (0, width - 1), value=-torch.inf).unfold(1, width, 1)
-    if may_repeat:
+    row = torch.arange(len(start), device=start.device)[:, None]
+    if bounds is None:
+        token = _top_starts(start + _sliding_maximum(end, width), k)
+        spans = start[row, token][:, :, None] + ends[row, token]
+    else:
         band = _drop_copies(start[:, :, None] + ends, bounds)
         token = _top_starts(band.amax(dim=2), k)
-        spans = band.gather(1, token[:, :, None].expand(-1, -1, width))
-    else:
-        token = _top_starts(start + _sliding_maximum(end, width), k)
-        spans = start.gather(1, token)[:, :, None] + ends.gather(1, token[:, :, None].expand(-1, -1, width))
-    score, first_token, extra_tokens = _top_spans(spans, token, k)
-    # Places that hold no span may point past the last token.
-    last_token = (first_token + extra_tokens).clamp(max=start_logits.shape[1] - 1)
-    found = score > -torch.inf
+        spans = band[row, token]
+    score, first, extra_tokens = _top_spans(spans, token, k)
     return BestSpans(
-        start=torch.where(found, bounds[..., 0].gather(1, first_token), -1).int(),
-        end=torch.where(found, bounds[..., 1].gather(1, last_token), -1).int(),
+        first_token=first.int(),
+        last_token=(first + extra_tokens).int(),
         score=score,
         null_score=_null_score(start_logits, end_logits, null_index),
     )
@@ -144,17 +191,18 @@ def _shared(values: Tensor) -> Tensor:
 
 
 def _top_starts(best: Tensor, k: int) -> Tensor:
-    """Return the k first tokens whose best spans are highest, shape (batch, at most k); of equal ones the earlier.
+    """Return the k first tokens whose best spans are highest, of equal ones the earlier, as they stand in the row.
 
     The k best spans begin there: each first token ahead of another has a span ahead of all of the other's.
 
     Args:
         best: Shape (batch, seq_len): the score of the best span from each token.
         k: Tokens to return; all where there are fewer.
+
+    Returns:
+        Shape (batch, at most k), rising.
     """
-    tokens = torch.arange(best.shape[1], device=best.device).expand(best.shape)
-    # Adding 0 turns -0.0 into 0.0, which the packing of scores would tell apart.
-    return _top_places(best + 0.0, tokens, k)
+    return _top_places(best, k).sort(dim=1).values
 
 
 def _top_spans(spans: Tensor, token: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -162,35 +210,41 @@ def _top_spans(spans: Tensor, token: Tensor, k: int) -> tuple[Tensor, Tensor, Te
 
     Args:
         spans: Shape (batch, num_starts, width): scores of the spans from some tokens on.
-        token: Shape (batch, num_starts): those tokens.
+        token: Shape (batch, num_starts): those tokens, rising.
         k: Spans to return; where there are fewer, the rest have a score of -inf.
     """
     width = spans.shape[2]
-    # Spans are numbered by first token and length. A row's are sorted by number to be looked up by it.
-    order = token.argsort(dim=1)
-    token = token.gather(1, order)
-    scores = spans.gather(1, order[:, :, None].expand(-1, -1, width)).flatten(1) + 0.0
-    number = (token[:, :, None] * width + torch.arange(width, device=spans.device)).flatten(1)
-    place = _top_places(scores, torch.arange(scores.shape[1], device=spans.device).expand(scores.shape), k)
+    scores = spans.flatten(1)
+    place = _top_places(scores, k)
     fill = (0, k - place.shape[1])
     score = torch.nn.functional.pad(scores.gather(1, place), fill, value=-torch.inf)
-    chosen = torch.nn.functional.pad(number.gather(1, place), fill)
-    return score, chosen // width, chosen % width
+    first, extra = token.gather(1, place // width), place % width
+    return score, torch.nn.functional.pad(first, fill), torch.nn.functional.pad(extra, fill)
 
 
-def _top_places(scores: Tensor, places: Tensor, k: int) -> Tensor:
+def _top_places(scores: Tensor, k: int) -> Tensor:
     """Return the places, shape (batch, at most k), of the highest scores, in order; of equal scores the lower place.
 
     Args:
         scores: Shape (batch, n), float32.
-        places: Shape (batch, n), int64 in 0 to 2**32, distinct in a row.
         k: Places to return; all where there are fewer.
     """
-    bits = scores.view(torch.int32)
+    # Adding 0 turns -0.0 into 0.0, which their bits would tell apart.
+    bits = (scores + 0.0).view(torch.int32)
     # The bits of floats order as integers do, but for the negative ones, which run backwards.
-    rank = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()
-    key = (rank << 32) | (_LOW_BITS - places)
-    return _LOW_BITS - (key.topk(min(k, key.shape[1]), dim=1).values & _LOW_BITS)
+    rank = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).long()
+    places = torch.arange(scores.shape[1], device=scores.device)
+    key = rank.bitwise_left_shift_(32).bitwise_or_(_LOW_BITS - places)
+    return _LOW_BITS - (_highest(key, min(k, scores.shape[1])) & _LOW_BITS)
+
+
+def _highest(values: Tensor, k: int) -> Tensor:
+    """Return the k highest of each row, falling; shape (batch, k). On a CPU numpy takes a third of torch's time."""
+    if values.device.type != "cpu":
+        return values.topk(k, dim=1).values
+    least = values.shape[1] - k
+    highest = np.partition(values.numpy(), least, axis=1)[:, least:]
+    return torch.from_numpy(np.sort(highest, axis=1)).flip(1)
 
 
 def _null_score(start_logits: Tensor, end_logits: Tensor, null_index: Tensor) -> Tensor:

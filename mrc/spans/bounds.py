@@ -60,17 +60,22 @@ def token_bounds(
     return np.where(legal[:, None], bounds, -1).astype(np.int32)
 
 
-def bounds_repeat(bounds: npt.NDArray[np.integer], row_splits: npt.NDArray[np.integer]) -> bool:
-    """Tell whether spans of different tokens could be the same characters: nearly never, and costly to rule out later.
+def bounds_repeat(bounds: npt.NDArray[np.integer], row_splits: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
+    """Tell in which windows spans of different tokens could be the same characters; shape (num_windows,).
+
+    Nearly none, and such spans are costly to rule out later.
 
     Args:
         bounds: Shape (num_tokens, 2): `token_bounds`.
         row_splits: Shape (num_windows + 1,): where windows begin and end, in tokens.
     """
     legal = np.flatnonzero(bounds[:, 0] >= 0)
-    window = np.searchsorted(row_splits, legal, side="right")
-    rises = (np.diff(bounds[legal], axis=0) > 0).all(axis=1)
-    return not bool((rises | (np.diff(window) > 0)).all())
+    start, end = bounds[legal, 0], bounds[legal, 1]
+    stays = np.flatnonzero((start[1:] <= start[:-1]) | (end[1:] <= end[:-1]))
+    before, after = (np.searchsorted(row_splits, legal[at], side="right") for at in (stays, stays + 1))
+    repeats = np.zeros(len(row_splits) - 1, dtype=bool)
+    repeats[before[before == after] - 1] = True
+    return repeats
 
 
 def _nearest_text(

@@ -2,8 +2,9 @@
 
 Overlapping windows find the same span twice; it counts once, with its best score. With the n best *distinct* spans of
 every window in hand the n best of the example are exact: a span among them is, in the window that scores it best,
-beaten by fewer than n. All examples are merged at once with two sorts in numpy; columns come out, ready for Arrow, and
-`make_predictions` turns them into objects where those are wanted.
+beaten by fewer than n. The spans of an example's only window are in order already; all others are merged at once with
+two sorts in numpy. Columns come out, ready for Arrow, and `make_predictions` turns them into objects where those are
+wanted.
 """
 
 import math
@@ -55,7 +56,7 @@ class SpanConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class WindowSpans:
-    """The best distinct spans of each window, in any order of windows."""
+    """The best distinct spans of each window, best first, in any order of windows."""
 
     start: npt.NDArray[np.int32]
     """Shape (num_windows, k): first character in the context; -1 where a window has fewer spans."""
@@ -64,7 +65,7 @@ class WindowSpans:
     """Shape (num_windows, k): the character after the last."""
 
     score: npt.NDArray[np.float32]
-    """Shape (num_windows, k)."""
+    """Shape (num_windows, k), falling."""
 
     null_score: npt.NDArray[np.float32]
     """Shape (num_windows,); inf where it is not known."""
@@ -153,7 +154,7 @@ def merge_windows(
         num_examples: Examples without any window get no answer.
         config: Sizes, the null threshold and the temperature.
     """
-    example, start, end, score = _n_best(window_example, spans, config.n_best_size)
+    example, start, end, score = _n_best(window_example, spans, num_examples, config.n_best_size)
     counts = np.bincount(example, minlength=num_examples)
     row_splits = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(counts)])
     null_score = np.full(num_examples, np.inf, dtype=np.float32)
@@ -199,9 +200,27 @@ def lead(merged: ExampleSpans, config: SpanConfig) -> npt.NDArray[np.float64]:
 
 
 def _n_best(
-    window_example: npt.NDArray[np.integer], spans: WindowSpans, n_best_size: int
+    window_example: npt.NDArray[np.integer], spans: WindowSpans, num_examples: int, n_best_size: int
 ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """Return example, start, end and score of the spans kept, shape (num_spans,) each, in order."""
+    alone = (np.bincount(window_example, minlength=num_examples) == 1)[window_example]
+    # A row for each example. Most have one window, and its spans are in order.
+    shape = num_examples, n_best_size
+    start, end, score = np.full(shape, -1, np.int32), np.empty(shape, np.int32), np.empty(shape, np.float32)
+    only, width = window_example[alone], min(n_best_size, spans.start.shape[1])
+    start[only, :width], end[only, :width] = spans.start[alone, :width], spans.end[alone, :width]
+    score[only, :width] = spans.score[alone, :width]
+
+    place, *columns = _merge(window_example[~alone], spans.take(np.flatnonzero(~alone)), n_best_size)
+    start[place], end[place], score[place] = columns
+    real = start >= 0
+    return np.repeat(np.arange(num_examples), real.sum(axis=1)), start[real], end[real], score[real]
+
+
+def _merge(
+    window_example: npt.NDArray[np.integer], spans: WindowSpans, n_best_size: int
+) -> tuple[tuple[npt.NDArray[np.integer], ...], npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Return the place of each span kept, an example and a rank in it, and its start, end and score."""
     real = spans.start >= 0
     example = np.repeat(window_example, real.sum(axis=1))
     start, end, score = spans.start[real], spans.end[real], spans.score[real]
@@ -217,7 +236,7 @@ def _n_best(
     example = example[order]
     rank = np.arange(len(example)) - np.searchsorted(example, example)
     kept = order[rank < n_best_size]
-    return example[rank < n_best_size], start[kept], end[kept], score[kept]
+    return (example[rank < n_best_size], rank[rank < n_best_size]), start[kept], end[kept], score[kept]
 
 
 def _softmax(
