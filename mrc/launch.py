@@ -129,15 +129,41 @@ def start_ray(check: Callable[[Sequence[Mapping[str, float]]], object] | None = 
     elif variables := {name: value for name, value in os.environ.items() if name in _STORE_VARIABLES}:
         options["runtime_env"] = {"worker_process_setup_hook": _setting(variables)}
     try:
-        ray.init(**options)
+        _init(options)
     except (ConnectionError, ray.exceptions.AuthenticationError) as error:
-        raise UsageError(f"the Ray cluster does not take this job: {' '.join(str(error).split())}") from error
+        raise UsageError(f"the Ray cluster does not take this job: {_one_line(error)}") from error
     except Exception as error:  # Ray has no type for it
-        raise RunError(f"Ray did not start: {' '.join(str(error).split())}") from error
+        raise RunError(f"Ray did not start: {_one_line(error)}") from error
     # Ray's own handler ends the process without a word.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     ray.data.DataContext.get_current().enable_progress_bars = False
     _quiet()  # Ray Data sets its level when it is imported
+
+
+def _init(options: Mapping[str, Any]) -> None:
+    """Do what `ray.init` does, and where a cluster of our own does not start, once again.
+
+    Ray's processes have half a minute for that, which is too short while other programs start on a small machine.
+    """
+    import psutil
+    import ray
+
+    is_own = options.get("address") == "local"
+    before = psutil.Process().children()
+    try:
+        ray.init(**options)
+    except Exception as error:
+        if not is_own:
+            raise
+        logging.getLogger("mrc").warning("Ray did not start, and is started again: %s", _one_line(error))
+        for process in set(psutil.Process().children()) - set(before):
+            process.kill()
+        ray.shutdown()
+        ray.init(**options)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def _count_gpus() -> int:

@@ -8,13 +8,16 @@ import json
 import pathlib
 import re
 import runpy
+import signal
+import subprocess
 from dataclasses import fields
 from typing import Any
 
 import pytest
+import ray
 
 from mrc import launch
-from mrc.errors import UsageError
+from mrc.errors import RunError, UsageError
 from mrc.launch import parse_configs, run_job
 from tests.job_runs import RunMain, assert_is_one_error, free_ports
 from tests.processes import ROOT, Jobs
@@ -272,6 +275,31 @@ def test_no_cluster_at_the_address(
     assert_is_one_error(outcome.stderr, f"RAY_ADDRESS 127.0.0.1:{port}: nothing answers there.*RAY_ADDRESS=local")
     assert (outcome.code, outcome.stdout) == (2, "")
     assert outcome.seconds < MISTAKE_S
+
+
+@pytest.mark.parametrize("failures", [1, 2])
+def test_ray_that_does_not_start_is_started_once_again(failures: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = subprocess.Popen(["sleep", "600"])
+    started: list[subprocess.Popen[bytes]] = []
+
+    def init(**options: Any) -> None:
+        assert options["address"] == "local"
+        started.append(subprocess.Popen(["sleep", "600"]))
+        if len(started) <= failures:
+            raise Exception("The current node timed out\nduring startup.")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setenv("RAY_ADDRESS", "local")
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with contextlib.nullcontext() if failures == 1 else pytest.raises(RunError, match="timed out during startup"):
+            launch.start_ray()
+        assert [process.poll() for process in (other, *started)] == [None, -signal.SIGKILL, None]
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+        for process in (other, *started):
+            process.kill()
+            process.wait()
 
 
 @pytest.mark.slow

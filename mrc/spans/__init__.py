@@ -1,9 +1,10 @@
 """Logits -> n-best spans, null scores, and the answers of whole examples.
 
-    bounds.py      tokens -> the characters at which an answer may begin and end
-    best.py        logits -> the best distinct spans of every window, on the device
-    merge.py       the spans of all windows -> the n best of every example, as columns, then as predictions
-    compatible.py  the same question answered as Hugging Face's run_qa does, quirks included
+    bounds.py       tokens -> the characters at which an answer may begin and end
+    best.py         logits -> the best distinct spans of every window, on the device
+    merge.py        the spans of all windows -> the n best of every example, as columns
+    predictions.py  those columns -> objects
+    compatible.py   the same question answered as Hugging Face's run_qa does, quirks included
 
 A span is a pair of characters of the original context, white space at its ends trimmed off; tokens matter only for
 `max_answer_length`. Order everywhere: higher score, then earlier start, then shorter. That is total, so neither the
@@ -14,7 +15,8 @@ best.py imports torch, and is named by who has a model; the rest is for processe
 
 from mrc.spans.bounds import bounds_repeat, locate, token_bounds
 from mrc.spans.compatible import compatible_predictions
-from mrc.spans.merge import ExampleSpans, SpanConfig, WindowSpans, lead, make_predictions, merge_windows
+from mrc.spans.merge import ExampleSpans, SpanConfig, WindowSpans, lead, merge_windows
+from mrc.spans.predictions import make_predictions
 
 __all__ = [
     "ExampleSpans",

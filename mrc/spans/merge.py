@@ -3,8 +3,7 @@
 Overlapping windows find the same span twice; it counts once, with its best score. With the n best *distinct* spans of
 every window in hand the n best of the example are exact: a span among them is, in the window that scores it best,
 beaten by fewer than n. The spans of an example's only window are in order already; all others are merged at once with
-two sorts in numpy. Columns come out, ready for Arrow, and `make_predictions` turns them into objects where those are
-wanted.
+two sorts in numpy. Columns come out, ready for Arrow.
 """
 
 import math
@@ -15,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mrc.errors import UsageError
-from mrc.examples import Example, Prediction, Span
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -262,50 +260,3 @@ def _softmax(
     total = np.bincount(example, weight, minlength=len(highest)) + null_weight
     total[total == 0] = 1.0
     return weight / total[example], null_weight / total
-
-
-def make_predictions(examples: Sequence[Example], merged: ExampleSpans) -> list[Prediction]:
-    """Return the prediction of each example, in order.
-
-    Where nothing is answered, `score` is the null score and `probability` the null answer's: 0 outside SQuAD 2.0 mode,
-    where null is no candidate.
-
-    Args:
-        examples: Those that `merged` numbers, in that order.
-        merged: One row for each of them.
-    """
-    positions = zip(merged.start.tolist(), merged.end.tolist(), strict=True)
-    spans = list(zip(positions, merged.score.tolist(), merged.probability.tolist(), strict=True))
-    splits = merged.row_splits.tolist()
-    n_best = (
-        tuple(
-            Span(text=example.context[start:end], start=start, end=end, score=score, probability=probability)
-            for (start, end), score, probability in spans[first:last]
-        )
-        for example, first, last in zip(examples, splits[:-1], splits[1:], strict=True)
-    )
-    nulls = zip(merged.null_score.tolist(), merged.null_probability.tolist(), strict=True)
-    decisions = zip(merged.has_answer.tolist(), merged.num_windows.tolist(), strict=True)
-    return [
-        _prediction(example.id, candidates, null, has_answer=has_answer, num_windows=num_windows)
-        for example, candidates, null, (has_answer, num_windows) in zip(examples, n_best, nulls, decisions, strict=True)
-    ]
-
-
-def _prediction(
-    example_id: str, n_best: tuple[Span, ...], null: tuple[float, float], *, has_answer: bool, num_windows: int
-) -> Prediction:
-    """Return the prediction of one example; `null` is the score and the probability of the null answer."""
-    answer = n_best[0] if has_answer else Span(text="", start=-1, end=-1, score=null[0], probability=null[1])
-    return Prediction(
-        id=example_id,
-        answer=answer.text,
-        start=answer.start,
-        end=answer.end,
-        score=answer.score,
-        probability=answer.probability,
-        null_score=null[0],
-        has_answer=has_answer,
-        n_best=n_best,
-        num_windows=num_windows,
-    )
