@@ -30,6 +30,7 @@ from mrc.spans import SpanConfig
 from mrc.training import checkpoints
 from mrc.training.checkpoints import TrainState
 from mrc.training.config import TrainConfig
+from mrc.training.dropout import CheapDropout
 from mrc.training.feed import Feed, Step
 from mrc.training.meter import Meter
 from mrc.training.schedule import Schedule
@@ -156,7 +157,8 @@ class _Worker:
 
     def _loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         inputs = {name: tensor for name, tensor in batch.items() if not name.endswith("_positions")}
-        with autocast(self.module, self.dtype):
+        on_cpu = self.device.type == "cpu"
+        with autocast(self.module, self.dtype), CheapDropout() if on_cpu else contextlib.nullcontext():
             logits = forward(self.model, inputs)
         return span_loss(*logits, batch["start_positions"], batch["end_positions"], batch["attention_mask"])
 
