@@ -23,7 +23,7 @@ from mrc.spans import (
     merge_windows,
     token_bounds,
 )
-from mrc.spans.best import window_spans
+from mrc.spans.best import _highest, window_spans
 from mrc.windows import Windows
 
 OUTSIDE = (-1, -1)
@@ -240,6 +240,14 @@ def test_nan_and_minus_infinity_begin_and_end_nothing() -> None:
     found = found_in([window], 9, 9)
     assert spans_of(found, 0) == [(-5.0, 2, 5), (-4.0, 0, 5), (-2.0, 0, 1)]
     assert found.null_score[0] == np.inf
+
+
+@given(st.integers(1, 5), st.integers(1, 40), st.integers(0, 2**32 - 1))
+def test_a_cpu_and_other_devices_find_the_same_highest(rows: int, columns: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    keys = torch.from_numpy(rng.integers(-(2**62), 2**62, (rows, columns)))
+    k = int(rng.integers(1, columns + 1))
+    assert torch.equal(_highest(keys, k), keys.topk(k, dim=1).values)
 
 
 def test_windows_without_context() -> None:
