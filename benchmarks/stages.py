@@ -96,9 +96,8 @@ def _decode(examples: list[Example], located: Windows, start: torch.Tensor, end:
             located,
             part,
             side="right",
-            may_repeat=bool(repeats[part].any()),
-            k=config.n_best_size,
-            max_answer_length=config.max_answer_length,
+            repeats=repeats,
+            config=config,
         )
         found.append(spans)
     merged = merge_windows(located.example, WindowSpans.concatenate(found), num_examples=len(examples), config=config)

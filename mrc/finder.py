@@ -100,26 +100,32 @@ class SpanFinder:
             look: Called with all logits of the first pass, windows by windows.
         """
         everything = np.arange(len(located))
+        repeats = bounds_repeat(located.offsets, located.row_splits)
         if self._again is None:
-            spans = self._find_spans(self._first, located, everything, config, look)
+            spans = self._find_spans(self._first, located, everything, repeats, config, look)
             return merge_windows(located.example, spans, num_examples=num_examples, config=config)
         # A lead needs a second.
         at_least_two = replace(config, n_best_size=max(2, config.n_best_size))
-        spans = self._find_spans(self._first, located, everything, at_least_two, look)
+        spans = self._find_spans(self._first, located, everything, repeats, at_least_two, look)
         merged = merge_windows(located.example, spans, num_examples=num_examples, config=at_least_two)
         is_close = lead(merged, config) < self._exact_margin
         again = everything[is_close[located.example]]
-        spans = spans.replaced(again, self._find_spans(self._again, located, again, at_least_two, None))
+        spans = spans.replaced(again, self._find_spans(self._again, located, again, repeats, at_least_two, None))
         merged = merge_windows(located.example, spans, num_examples=num_examples, config=config)
         return replace(merged, read_again=is_close)
 
     def _find_spans(
-        self, by: _Pass, located: Windows, chosen: np.ndarray, config: SpanConfig, look: Look | None
+        self,
+        by: _Pass,
+        located: Windows,
+        chosen: np.ndarray,
+        repeats: np.ndarray,
+        config: SpanConfig,
+        look: Look | None,
     ) -> WindowSpans:
         """Return the best spans of the windows chosen, in that order."""
         by.model.train(mode=False)
         batches = token_budget_batches(located.lengths[chosen], self.max_batch_tokens, self.layout)
-        repeats = bounds_repeat(located.offsets, located.row_splits)
         found = [WindowSpans.none(config.n_best_size)]
         unread: list[Logits] = []
         for batch in batches:
@@ -132,9 +138,8 @@ class SpanFinder:
                     located,
                     logits.windows,
                     side=self.collator.padding_side,
-                    may_repeat=bool(repeats[logits.windows].any()),
-                    k=config.n_best_size,
-                    max_answer_length=config.max_answer_length,
+                    repeats=repeats,
+                    config=config,
                 )
                 found.append(spans)
                 unread.clear()

@@ -148,13 +148,13 @@ def _init(options: Mapping[str, Any]) -> None:
     import psutil
     import ray
 
-    is_own = options.get("address") == "local"
+    if options.get("address") != "local":
+        ray.init(**options)
+        return
     before = psutil.Process().children()
     try:
         ray.init(**options)
     except Exception as error:
-        if not is_own:
-            raise
         logging.getLogger("mrc").warning("Ray did not start, and is started again: %s", _one_line(error))
         for process in set(psutil.Process().children()) - set(before):
             process.kill()

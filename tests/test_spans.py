@@ -51,7 +51,7 @@ class Window:
 def found_in(windows: list[Window], k: int, max_answer_length: int, dtype: torch.dtype = torch.float32) -> WindowSpans:
     """Find the spans of windows of equal length; both ways where no spans can be the same characters."""
     located = located_as(windows)
-    repeats = bounds_repeat(located.offsets, located.row_splits).any()
+    repeats = bounds_repeat(located.offsets, located.row_splits)
     found, *others = (
         window_spans(
             torch.tensor([window.start for window in windows], dtype=dtype),
@@ -59,11 +59,10 @@ def found_in(windows: list[Window], k: int, max_answer_length: int, dtype: torch
             located,
             np.arange(len(windows)),
             side="right",
-            may_repeat=may_repeat,
-            k=k,
-            max_answer_length=max_answer_length,
+            repeats=told,
+            config=SpanConfig(n_best_size=k, max_answer_length=max_answer_length),
         )
-        for may_repeat in ([True] if repeats else [True, False])
+        for told in ([repeats] if repeats.any() else [~repeats, repeats])
     )
     for other in others:
         assert_same(other, found)
@@ -186,9 +185,8 @@ def test_windows_of_any_lengths_are_found_as_alone(
             located,
             chosen,
             side=side,
-            may_repeat=bool(bounds_repeat(located.offsets, located.row_splits)[chosen].any()),
-            k=k,
-            max_answer_length=max_answer_length,
+            repeats=bounds_repeat(located.offsets, located.row_splits),
+            config=SpanConfig(n_best_size=k, max_answer_length=max_answer_length),
         )
         alone = [found_in([windows[at]], k, max_answer_length) for at in chosen]
         assert_same(found, WindowSpans.concatenate(alone))

@@ -10,7 +10,7 @@ from mrc.batching import ragged_ranges
 from mrc.errors import UsageError
 from mrc.examples import Example
 from mrc.metrics import ExampleScore, Scorer, Sums, score_example
-from mrc.spans import ExampleSpans
+from mrc.spans import ExampleSpans, join_contexts
 
 _SPAN = pa.struct(
     [
@@ -163,20 +163,18 @@ def _n_best(contexts: "_Contexts", spans: ExampleSpans, n_best_size: int) -> pa.
 
 
 class _Contexts:
-    """The contexts of examples, each distinct one once, to cut many texts out of them at once."""
+    """The contexts of examples, to cut many texts out of them at once."""
 
     def __init__(self, contexts: Sequence[str]) -> None:
-        number = {context: at for at, context in enumerate(dict.fromkeys(contexts))}
-        lengths = np.fromiter(map(len, number), dtype=np.int64, count=len(number))
-        first = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-        self._first = first[np.fromiter(map(number.__getitem__, contexts), dtype=np.int64, count=len(contexts))]
-        self._utf8 = np.frombuffer("".join(number).encode(), dtype=np.uint8)
+        joined = join_contexts(contexts)
+        self._start = joined.start_of
+        self._utf8 = np.frombuffer(joined.text.encode(), dtype=np.uint8)
         # Where each character begins, and where all end: bytes from 0x80 to 0xBF go on with one.
         self._byte = np.append(np.flatnonzero((self._utf8 & 0xC0) != 0x80), len(self._utf8))
 
     def cut(self, example: np.ndarray, start: np.ndarray, end: np.ndarray) -> pa.Array:
         """Return the characters from `start` to `end` of the contexts of some examples; shape (n,) each."""
-        begin, stop = (self._byte[self._first[example] + edge] for edge in (start, end))
+        begin, stop = (self._byte[self._start[example] + edge] for edge in (start, end))
         splits = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(stop - begin)])
         text = self._utf8[ragged_ranges(begin, stop - begin)]
         cut = pa.LargeStringArray.from_buffers(len(example), pa.py_buffer(splits), pa.py_buffer(text))

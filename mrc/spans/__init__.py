@@ -1,5 +1,6 @@
 """Logits -> n-best spans, null scores, and the answers of whole examples.
 
+    contexts.py     the contexts of examples as one text
     bounds.py       tokens -> the characters at which an answer may begin and end
     best.py         logits -> the best distinct spans of every window, on the device
     merge.py        the spans of all windows -> the n best of every example, as columns
@@ -15,6 +16,7 @@ best.py imports torch, and is named by who has a model; the rest is for processe
 
 from mrc.spans.bounds import bounds_repeat, locate, token_bounds
 from mrc.spans.compatible import compatible_predictions
+from mrc.spans.contexts import join_contexts
 from mrc.spans.merge import ExampleSpans, SpanConfig, WindowSpans, lead, merge_windows
 from mrc.spans.predictions import make_predictions
 
@@ -24,6 +26,7 @@ __all__ = [
     "WindowSpans",
     "bounds_repeat",
     "compatible_predictions",
+    "join_contexts",
     "lead",
     "locate",
     "make_predictions",

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mrc.batching import first_token, pad, ragged_ranges, token_mask
-from mrc.spans.merge import WindowSpans
+from mrc.spans.merge import SpanConfig, WindowSpans
 from mrc.windows import Windows
 
 _LARGEST = torch.finfo(torch.float32).max / 2
@@ -49,11 +49,10 @@ def window_spans(
     chosen: npt.NDArray[np.integer],
     *,
     side: str,
-    may_repeat: bool,
-    k: int,
-    max_answer_length: int,
+    repeats: npt.NDArray[np.bool_],
+    config: SpanConfig,
 ) -> WindowSpans:
-    """Return the exact k best legal spans of some windows, in characters, in the order of `chosen`; see `best_spans`.
+    """Return the exact n best legal spans of some windows, in characters, in the order of `chosen`; see `best_spans`.
 
     Args:
         start_logits: Shape (len(chosen), longest), on any device: a row for each of them, padded on `side`.
@@ -61,25 +60,26 @@ def window_spans(
         located: Windows as `locate` gives them.
         chosen: Which of the windows these are.
         side: "left" or "right".
-        may_repeat: Whether one of them has spans of different tokens that are the same characters: `bounds_repeat`.
-        k: Spans to keep of each window.
-        max_answer_length: Most tokens of a span.
+        repeats: Shape (len(located),): `bounds_repeat` of all of `located`.
+        config: How many spans to keep, and how long one may be.
     """
     lengths = located.lengths[chosen]
     padding_before = first_token(lengths, side)
     tokens = ragged_ranges(located.row_splits[chosen], lengths)
     legal = token_mask(lengths, side)
     legal[legal] = located.offsets[tokens, 0] >= 0
-    bounds = torch.from_numpy(pad(located.offsets[tokens], lengths, fill=-1, side=side)) if may_repeat else None
+    bounds = None
     device = start_logits.device
+    if repeats[chosen].any():
+        bounds = torch.from_numpy(pad(located.offsets[tokens], lengths, fill=-1, side=side)).to(device)
     best = best_spans(
         start_logits,
         end_logits,
         torch.from_numpy(legal).to(device),
         torch.from_numpy(located.null_index[chosen] + padding_before).to(device),
-        k=k,
-        max_answer_length=max_answer_length,
-        bounds=None if bounds is None else bounds.to(device),
+        k=config.n_best_size,
+        max_answer_length=config.max_answer_length,
+        bounds=bounds,
     )
     first, last, score, null_score = (tensor.cpu().numpy() for tensor in best)
     found = score > -np.inf

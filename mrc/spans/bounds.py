@@ -20,6 +20,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from mrc.spans.contexts import join_contexts
 from mrc.windows import Windows
 
 _LAST_SPACE = 0x3000
@@ -45,13 +46,10 @@ def token_bounds(
         Shape (num_tokens, 2): (-1, -1) where no answer may begin or end: outside the context, and on tokens that are
         empty or blank.
     """
-    distinct = {context: index for index, context in enumerate(dict.fromkeys(contexts))}
-    lengths = np.fromiter(map(len, distinct), dtype=np.int64, count=len(distinct))
-    context_start = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)])
-    context_of = np.fromiter((distinct[context] for context in contexts), dtype=np.int64, count=len(contexts))
-    shift = np.repeat(context_start[context_of[example]], np.diff(row_splits))
+    joined = join_contexts(contexts)
+    shift = np.repeat(joined.start_of[example], np.diff(row_splits))
 
-    next_text, text_end = _nearest_text("".join(distinct), context_start[:-1])
+    next_text, text_end = _nearest_text(joined.text, joined.starts)
     inside = offsets[:, 0] >= 0
     shifted = np.where(inside[:, None], offsets + shift[:, None], 0)
     start, end = next_text[shifted[:, 0]], text_end[shifted[:, 1]]
