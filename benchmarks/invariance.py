@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from benchmarks.measuring import read_examples
 from mrc.launch import run_job, start_ray
 
 VARIANTS: list[dict[str, Any]] = [
@@ -73,12 +74,9 @@ def answer(arguments: argparse.Namespace, folder: str, *, files: int, **flags: A
 
 def cut(arguments: argparse.Namespace, folder: Path, files: int) -> str:
     """Write the questions as Parquet files and return their folder."""
-    from mrc.examples import Example, examples_to_table
-    from mrc.sources import SourceConfig, plan_units, read_unit, select_rows
+    from mrc.examples import examples_to_table
 
-    source = SourceConfig()
-    units = select_rows(plan_units(arguments.data, source), arguments.limit, None)
-    examples = [item for unit in units for item in read_unit(unit, source) if isinstance(item, Example)]
+    examples = read_examples(arguments.data, arguments.limit)
     folder.mkdir(parents=True)
     for number in range(files):
         pq.write_table(examples_to_table(examples[number::files]), folder / f"{number:02d}.parquet")

@@ -1,4 +1,4 @@
-"""What measurements share: the memory of a driver and its workers, the records of a job, and tables."""
+"""What measurements share: the questions of a file, the memory of a driver and its workers, records, and tables."""
 
 import collections
 import json
@@ -11,7 +11,17 @@ from typing import Any
 
 import psutil
 
+from mrc.examples import Example
+from mrc.sources import SourceConfig, plan_units, read_unit, select_rows
+
 _POLL_S, _LIST_S = 0.1, 1.0
+
+
+def read_examples(data: str, limit: int | None = None) -> list[Example]:
+    """Return the first questions of data in any form that jobs/answer.py takes; bad rows are left out."""
+    source = SourceConfig()
+    units = select_rows(plan_units(data, source), limit, None)
+    return [item for unit in units for item in read_unit(unit, source) if isinstance(item, Example)]
 
 
 class PeakMemory:

@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from benchmarks.measuring import PeakMemory, table
+from benchmarks.measuring import PeakMemory, read_examples, table
 
 Pass = Callable[[], dict[str, float]]
 """Answers everything once; returns seconds: `start`, `answer`, and of stages."""
@@ -57,12 +57,7 @@ def main() -> None:
 
 def write_questions(data: str, file: str, most: int) -> int:
     """Write questions as Parquet, and return how many."""
-    from mrc.examples import Example
-    from mrc.sources import SourceConfig, plan_units, read_unit
-
-    source = SourceConfig()
-    items = [item for unit in plan_units(data, source) for item in read_unit(unit, source)]
-    examples = [item for item in items if isinstance(item, Example)]
+    examples = read_examples(data)
     chosen = examples[:: max(1, len(examples) // most) if most else 1]
     rows = [{name: getattr(example, name) for name in ("id", "question", "context")} for example in chosen]
     pq.write_table(pa.Table.from_pylist(rows), file)

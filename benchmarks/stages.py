@@ -18,13 +18,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from benchmarks.measuring import table
+from benchmarks.measuring import read_examples, table
 from benchmarks.run_qa import RunQA, as_dataset
 from mrc.answering.output import output_schema, predictions_table
 from mrc.examples import Example
 from mrc.metrics import get_scorer
 from mrc.pretrained import load_tokenizer
-from mrc.sources import SourceConfig, plan_units, read_unit
 from mrc.spans import SpanConfig, WindowSpans, bounds_repeat, locate, merge_windows
 from mrc.spans.best import window_spans
 from mrc.windows import PairTokenizer, WindowConfig, Windows, make_windows
@@ -50,9 +49,7 @@ def main() -> None:
 
 def measure(model: str, data: str, most: int, rounds: int) -> list[dict[str, Any]]:
     """Return a row a stage."""
-    source = SourceConfig()
-    items = [item for unit in plan_units(data, source) for item in read_unit(unit, source)]
-    examples = [item for item in items if isinstance(item, Example)][:most]
+    examples = read_examples(data, most)
     recipe, questions = RunQA(model, threads=1), as_dataset(examples)
     tokenizer = PairTokenizer.of(load_tokenizer(model))
     asked = [Example(id=each.id, question=each.question, context=each.context) for each in examples]
