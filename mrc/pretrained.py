@@ -22,7 +22,7 @@ from transformers.utils import logging as hf_logging
 from mrc.errors import UsageError
 from mrc.spans import SpanConfig
 from mrc.windows import WindowConfig
-from mrc.windows.tokens import read_template
+from mrc.windows.pairs import read_template
 
 SETTINGS = "reader.json"
 """The file of a model folder with the settings that its reader was trained and scored with."""

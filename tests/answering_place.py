@@ -84,7 +84,7 @@ def error_of(job: Job) -> str:
     return lines[0]
 
 
-def assert_continued(job: Job, run: Run, done: dict[str, int], units: int = UNITS) -> None:
+def assert_continued(job: Job, run: Run, done: dict[str, int]) -> None:
     """Check that a job did only what its predecessor left to do."""
-    assert _GOING_ON.findall(job.stdout) == ([(str(len(done)), str(units))] if done else [])
+    assert _GOING_ON.findall(job.stdout) == ([(str(len(done)), str(UNITS))] if done else [])
     assert {name: run.committed[name] for name in done} == done, "a unit that was done was written again"

@@ -33,6 +33,9 @@ os.environ |= {
     "RAY_ADDRESS": "local",
     # Else workers get a CPU only when nothing else on the machine wants it.
     "RAY_worker_niceness": "0",
+    # Else Ray starts a process for each CPU before anybody asks for one, with every cluster and every driver.
+    "RAY_enable_worker_prestart": "0",
+    "RAY_prestart_worker_first_driver": "0",
     # Else the threads of a model spin while they wait for each other, on cores that other processes want.
     "OMP_WAIT_POLICY": "PASSIVE",
     # Workers import the package and the tests from the checkout, wherever pytest was started.

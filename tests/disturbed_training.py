@@ -21,6 +21,8 @@ class Run:
 
     def __init__(self, model: str, output: pathlib.Path, **changes: object) -> None:
         self.model, self.output, self.changes = model, output, changes
+        self.told = "", ""
+        """What a finished run wrote to stdout and stderr, where that was kept."""
 
     @property
     def flags(self) -> list[str]:

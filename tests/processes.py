@@ -118,6 +118,9 @@ class Jobs:
             "RAY_ADDRESS": "local",
             # Else Ray's workers get a CPU only when nothing else on the machine wants it.
             "RAY_worker_niceness": "0",
+            # Nor processes that nobody asked for yet.
+            "RAY_enable_worker_prestart": "0",
+            "RAY_prestart_worker_first_driver": "0",
             # One process fewer for every run of Ray Train.
             "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
             "OMP_NUM_THREADS": "1",

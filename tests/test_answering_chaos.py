@@ -16,8 +16,6 @@ from tests.answering_place import Place, assert_continued, error_of, running_pla
 from tests.disturbed import (
     DEADLY,
     DEADLY_ROW,
-    FILE_ROWS,
-    FILES,
     HELD,
     PANICKING_ROW,
     UNITS,
@@ -62,16 +60,17 @@ def test_killed_actor_and_lost_node(place: Place, run: Run) -> None:
 
 
 def test_killed_and_terminated_driver(place: Place, run: Run) -> None:
-    """A driver is killed before a unit's predictions are written, between those and its record, and after the record,
-    where a second driver was refused while it lived; one is asked to stop; the last one has only the rest to do."""
-    done: dict[str, int] = {}
-    for point in ("write", "wrote"):
-        place.faults.set(Rule(point=point, match="/predictions/", action="kill_driver", skip=2))
-        job = place.answer(run)
-        assert job.wait() == -signal.SIGKILL, job.stderr
-        place.wait_for_quiet()
-        assert_continued(job, run, done)
-        done = run.committed
+    """A driver is killed between a unit's predictions and its record; one is asked to stop after some records, and a
+    second driver is refused while it lives; the last one has only the rest to do.
+
+    `test_answering_storage` has a death at every other call of the store.
+    """
+    place.faults.set(Rule(point="wrote", match="/predictions/", action="kill_driver", skip=2))
+    job = place.answer(run)
+    assert job.wait() == -signal.SIGKILL, job.stderr
+    place.wait_for_quiet()
+    assert_continued(job, run, {})
+    done = run.committed
 
     place.faults.set(Rule(point="wrote", match="/commits/", action="hold", skip=1, times=1_000))
     job = place.answer(run)
@@ -79,15 +78,6 @@ def test_killed_and_terminated_driver(place: Place, run: Run) -> None:
     second = place.answer(run)
     assert second.wait() == 2
     assert re.match(rf"error: process {job.process.pid} on .* is writing to ", error_of(second))
-    job.process.send_signal(signal.SIGKILL)
-    assert job.wait() == -signal.SIGKILL
-    place.wait_for_quiet()
-    assert_continued(job, run, done)
-    done = run.committed
-
-    place.faults.set(Rule(point="write", match="/commits/", action="hold", skip=1, times=1_000))
-    job = place.answer(run)
-    place.held(job)
     job.process.send_signal(signal.SIGTERM)
     assert job.wait() == 1
     assert re.fullmatch("error: .*the same command continues.*", error_of(job))
@@ -95,7 +85,7 @@ def test_killed_and_terminated_driver(place: Place, run: Run) -> None:
     place.wait_for_quiet()
     assert_continued(job, run, done)
     done = run.committed
-    assert 4 <= len(done) < UNITS
+    assert 2 <= len(done) < UNITS
 
     place.faults.set()
     job = place.answer(run)
@@ -137,24 +127,4 @@ def test_store_that_fails_and_hangs(place: Place, run: Run) -> None:
     assert_exact(run, place.undisturbed, place.ids)
     place.faults.set()  # what hung goes on
     place.wait_for_quiet()
-    assert_exact(run, place.undisturbed, place.ids)
-
-
-def test_store_that_stays_down(place: Place, run: Run) -> None:
-    """The job says so in a line, and the same command finishes once the store is back."""
-    place.faults.set(Rule(point="write", match="/commits/", action="fail", skip=1, times=10_000))
-    # Few units: each waits for the store in each pass.
-    job = place.answer(run, unit_rows=FILE_ROWS)
-    assert job.wait() == 1
-    assert re.fullmatch(
-        rf"error: {FILES - 1} of {FILES} units could not be answered, such as .*: OSError: .*the store is down: "
-        r"'faulty://[^']*/commits/[^']*'; the same command goes on with them",
-        error_of(job),
-    )
-    done = run.committed
-    assert len(done) == 1
-    place.faults.set()
-    again = place.answer(run, unit_rows=FILE_ROWS)
-    assert again.wait() == 0, again.stderr
-    assert_continued(again, run, done, units=FILES)
     assert_exact(run, place.undisturbed, place.ids)

@@ -300,19 +300,3 @@ def test_ray_that_does_not_start_is_started_once_again(failures: int, monkeypatc
         for process in (other, *started):
             process.kill()
             process.wait()
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1800)
-def test_console_has_our_lines_only(model: str, questions: pathlib.Path, jobs: Jobs, tmp_path: pathlib.Path) -> None:
-    """Also where Ray would tell that it made a token, as it does on a machine that never saw Ray."""
-    flags = small_run(model, tmp_path / "out", train_data=questions)
-    job = jobs.train(*flags, RAY_AUTH_MODE="", HOME=str(tmp_path))
-    assert job.wait() == 0, job.stderr
-    assert job.stderr == ""
-    ours = r"\d\d:\d\d:\d\d (windows of|train data:|no validation data|step )|(model|logs) "
-    assert not [line for line in job.stdout.splitlines() if not re.match(ours, line)]
-    assert re.search(r"step 6/6 .* loss [\d.]+ .* questions/s", job.stdout)
-    again = jobs.train(*flags)
-    assert again.wait() == 0
-    assert "this run is done" in again.stdout

@@ -29,14 +29,28 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Run:
     # A tiny BERT with its dropout on, so that a lost state of random numbers shows in the weights.
     run = Run(write_model(folder / "bert"), folder / "out")
     with running_jobs(folder / "logs") as started:
-        job = started.train(*run.flags)
+        # Ray would tell that it made a token, as it does on a machine that never saw Ray.
+        job = started.train(*run.flags, RAY_AUTH_MODE="", HOME=str(folder))
         assert job.wait() == 0, job.stderr
+        run.told = job.stdout, job.stderr
     assert run.tells_steps(STEPS)
     return run
 
 
 def assert_continued(job: Job, step: int) -> None:
     assert f"continuing from the checkpoint of step {step}\n" in job.stdout
+
+
+@pytest.mark.slow
+def test_console_has_our_lines_only(undisturbed: Run, jobs: Jobs) -> None:
+    stdout, stderr = undisturbed.told
+    assert stderr == ""
+    ours = r"\d\d:\d\d:\d\d (windows of|train data:|validation data:|step )|(model|scores|logs) "
+    assert not [line for line in stdout.splitlines() if not re.match(ours, line)]
+    assert re.search(rf"step {STEPS}/{STEPS} .* loss [\d.]+ .* questions/s", stdout)
+    again = jobs.train(*undisturbed.flags)
+    assert again.wait() == 0
+    assert "this run is done" in again.stdout
 
 
 @pytest.mark.chaos

@@ -9,6 +9,7 @@ highest. k spans and a null score leave the device.
 the top k of those are the same on every device.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from mrc.batching import first_token, pad, ragged_ranges, token_mask
+from mrc.batching import first_token, ragged_ranges, token_mask
 from mrc.spans.merge import SpanConfig, WindowSpans
 from mrc.windows import Windows
 
@@ -65,22 +66,26 @@ def window_spans(
     """
     lengths = located.lengths[chosen]
     padding_before = first_token(lengths, side)
-    tokens = ragged_ranges(located.row_splits[chosen], lengths)
-    legal = token_mask(lengths, side)
-    legal[legal] = located.offsets[tokens, 0] >= 0
-    bounds = None
+    is_token = token_mask(lengths, side)
+    legal = is_token.copy()
+    legal[is_token] = located.offsets[ragged_ranges(located.row_splits[chosen], lengths), 0] >= 0
     device = start_logits.device
-    if repeats[chosen].any():
-        bounds = torch.from_numpy(pad(located.offsets[tokens], lengths, fill=-1, side=side)).to(device)
-    best = best_spans(
+    rows = (
         start_logits,
         end_logits,
         torch.from_numpy(legal).to(device),
         torch.from_numpy(located.null_index[chosen] + padding_before).to(device),
-        k=config.n_best_size,
-        max_answer_length=config.max_answer_length,
-        bounds=bounds,
     )
+    find = partial(best_spans, k=config.n_best_size, max_answer_length=config.max_answer_length)
+    best = find(*rows)
+    again = np.flatnonzero(repeats[chosen])
+    if len(again):
+        tokens = ragged_ranges(located.row_splits[chosen[again]], lengths[again])
+        bounds = np.full((len(again), legal.shape[1], 2), -1, dtype=located.offsets.dtype)
+        bounds[is_token[again]] = located.offsets[tokens]
+        which = torch.from_numpy(again).to(device)
+        distinct = find(*(each[which] for each in rows), bounds=torch.from_numpy(bounds).to(device))
+        best = BestSpans(*(all_of.index_copy(0, which, some) for all_of, some in zip(best, distinct, strict=True)))
     first, last, score, null_score = (tensor.cpu().numpy() for tensor in best)
     found = score > -np.inf
     column = (located.row_splits[chosen] - padding_before)[:, None]
@@ -163,7 +168,7 @@ def _drop_copies(band: Tensor, bounds: Tensor) -> Tensor:
     """Of the spans in a window that are the same characters, leave one, the first in token order, with the best score.
 
     That order is the order of characters: where the first token of a character can begin a span to some end, it can
-    begin the shorter ones too. Nearly all batches have no such spans, and cost a sort of their bounds.
+    begin the shorter ones too.
     """
     shared_start, shared_end = (_shared(values) for values in bounds.unbind(dim=2))
     ends = torch.nn.functional.pad(shared_end, (0, band.shape[2] - 1)).unfold(1, band.shape[2], 1)

@@ -10,7 +10,8 @@ import numpy.typing as npt
 from mrc.batching import ragged_ranges
 from mrc.errors import UsageError
 from mrc.examples import Example
-from mrc.windows.tokens import IntArray, PairTemplate, PairTokenizer, Tokens, keep_first_space
+from mrc.windows.pairs import PairTemplate, PairTokenizer, keep_first_space
+from mrc.windows.tokens import IntArray, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
