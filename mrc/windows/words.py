@@ -98,8 +98,8 @@ class Words:
     def _tokenize(self, texts: Sequence[str], encode: Encode) -> Tokens:
         words, which, text, at = _split(texts)
         number = self._numbers_of(words, encode)[which]
-        starts_with_space = np.fromiter((word.startswith(" ") for word in words), np.bool_, len(words))
-        number[(at == 0) & starts_with_space[which]] = -1
+        begins_with_space = np.fromiter((each.startswith(" ") for each in texts), np.bool_, len(texts))
+        number[(at == 0) & begins_with_space[text]] = -1
 
         # A run of words that are not in the table, with the word behind it, is one word that is tokenized now.
         has_left = np.append(False, text[1:] == text[:-1])[: len(text)]
@@ -130,10 +130,12 @@ class Words:
         """Return the place of each word in the table, or -1 where it does not belong there."""
         if len(self._numbers) > _MOST_WORDS:
             self._forget()
+        number = np.fromiter((self._numbers.get(word, -1) for word in words), np.int64, len(words))
+        missing = np.flatnonzero(number < 0)
         new = [
             word
-            for word in words
-            if word not in self._numbers and _WORD.fullmatch(word) and not self._spells_added(word)
+            for word in (words[i] for i in missing.tolist())
+            if _WORD.fullmatch(word) and not self._spells_added(word)
         ]
         if new:
             inner = [i for i, word in enumerate(new) if word.startswith(" ")]
@@ -141,7 +143,8 @@ class Words:
             groups += [[i] for i, word in enumerate(new) if not word.startswith(" ")]
             self._tokens = Tokens.concatenate([self._tokens, _tokenize_words(new, groups, encode)])
             self._numbers |= {word: len(self._numbers) + i for i, word in enumerate(new)}
-        return np.fromiter((self._numbers.get(word, -1) for word in words), np.int64, len(words))
+            number[missing] = [self._numbers.get(words[i], -1) for i in missing.tolist()]
+        return number
 
 
 def _split(texts: Sequence[str]) -> tuple[list[str], IntArray, IntArray, IntArray]:
