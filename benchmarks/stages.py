@@ -12,7 +12,7 @@ import copy
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -30,6 +30,7 @@ from mrc.spans import SpanConfig, WindowSpans, bounds_repeat, locate, merge_wind
 from mrc.spans.best import window_spans
 from mrc.windows import PairTokenizer, WindowConfig, Windows, make_windows
 
+_STAGES = ("windows", "windows again", "decoding")
 _WINDOWS_AT_ONCE = 128  # as mrc.finder
 
 
@@ -40,16 +41,17 @@ def main() -> None:
     parser.add_argument("--data", required=True, nargs="+", help="in any form that jobs/answer.py takes")
     parser.add_argument("--questions", type=int, default=1_000, help="the first of the data")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--stages", nargs="+", default=list(_STAGES), choices=_STAGES, help="decoding runs the model")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    rows = [
-        row for data in arguments.data for row in measure(arguments.model, data, arguments.questions, arguments.rounds)
-    ]
+    rows = []
+    for data in arguments.data:
+        rows += measure(arguments.model, data, arguments.questions, arguments.rounds, arguments.stages)
     print(table(rows))
 
 
-def measure(model: str, data: str, most: int, rounds: int) -> list[dict[str, Any]]:
+def measure(model: str, data: str, most: int, rounds: int, chosen: Sequence[str]) -> list[dict[str, Any]]:
     """Return a row a stage."""
     examples = read_examples(data, most)
     recipe, questions = RunQA(model, threads=1), as_dataset(examples)
@@ -64,7 +66,7 @@ def measure(model: str, data: str, most: int, rounds: int) -> list[dict[str, Any
         return windows(replace(tokenizer, words=copy.copy(tokenizer.words)))  # a copy has met none
 
     features, located = recipe.windows(questions), windows()
-    start, end = recipe.forward(features)
+    start, end = recipe.forward(features) if "decoding" in chosen else (np.empty(0, np.float32), np.empty(0, np.float32))
     stages: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         "windows": (lambda: recipe.windows(questions), windows_of_new_words),
         "windows again": (lambda: recipe.windows(questions), windows),
@@ -74,8 +76,8 @@ def measure(model: str, data: str, most: int, rounds: int) -> list[dict[str, Any
         ),
     }
     found = []
-    for name, competitors in stages.items():
-        seconds = [[_cpu_s(competitor) for competitor in competitors] for _ in range(1 + rounds)][1:]
+    for name in chosen:
+        seconds = [[_cpu_s(competitor) for competitor in stages[name]] for _ in range(1 + rounds)][1:]
         theirs, ours = (statistics.median(column) for column in zip(*seconds, strict=True))
         row = {"": f"{name}, {data.rpartition('/')[2]}", "questions": len(examples), "windows": len(located)}
         row |= {"run_qa, ms": 1000 * theirs, "mrc, ms": 1000 * ours, "ratio": theirs / ours}

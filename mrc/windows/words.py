@@ -17,6 +17,7 @@ whose code (tokenizers 0.23) does.
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -131,19 +132,20 @@ class Words:
         if len(self._numbers) > _MOST_WORDS:
             self._forget()
         number = np.fromiter((self._numbers.get(word, -1) for word in words), np.int64, len(words))
-        missing = np.flatnonzero(number < 0)
-        new = [
-            word
-            for word in (words[i] for i in missing.tolist())
-            if _WORD.fullmatch(word) and not self._spells_added(word)
+        added = [
+            i
+            for i in np.flatnonzero(number < 0).tolist()
+            if _WORD.fullmatch(words[i]) and not self._spells_added(words[i])
         ]
-        if new:
-            inner = [i for i, word in enumerate(new) if word.startswith(" ")]
+        if added:
+            new = [words[i] for i in added]
+            is_inner = [word[0] == " " for word in new]
+            inner = [i for i, inside in enumerate(is_inner) if inside]
             groups = [[-1, *inner[begin : begin + _WORDS_PER_TEXT]] for begin in range(0, len(inner), _WORDS_PER_TEXT)]
-            groups += [[i] for i, word in enumerate(new) if not word.startswith(" ")]
+            groups += [[i] for i, inside in enumerate(is_inner) if not inside]
             self._tokens = Tokens.concatenate([self._tokens, _tokenize_words(new, groups, encode)])
-            self._numbers |= {word: len(self._numbers) + i for i, word in enumerate(new)}
-            number[missing] = [self._numbers.get(words[i], -1) for i in missing.tolist()]
+            number[added] = len(self._numbers) + np.arange(len(new))
+            self._numbers.update(zip(new, number[added].tolist(), strict=True))
         return number
 
 
@@ -184,10 +186,11 @@ def _tokenize_words(words: Sequence[str], groups: Sequence[Sequence[int]], encod
         groups: The words of each text to tokenize, behind one another; -1 is `_FIRST`.
         encode: Tokenizes texts.
     """
-    tokens = encode(["".join(_FIRST if i < 0 else words[i] for i in group) for group in groups])
-    word = np.array([i for group in groups for i in group], np.int64)
+    spelled = [*words, _FIRST]
+    tokens = encode(["".join([spelled[i] for i in group]) for group in groups])
+    word = np.fromiter(chain.from_iterable(groups), np.int64)
     # Places are characters of all texts, end to end.
-    ends = np.cumsum(np.array([len(_FIRST) if i < 0 else len(words[i]) for i in word.tolist()], np.int64))
+    ends = np.cumsum(np.fromiter(map(len, spelled), np.int64, len(spelled))[word])
     begins = np.concatenate([[0], ends[:-1]])[: len(ends)]
     last = np.cumsum(np.array([len(group) for group in groups], np.int64)) - 1
     first = np.concatenate([[0], last + 1])[: len(groups)]
