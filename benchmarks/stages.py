@@ -66,7 +66,8 @@ def measure(model: str, data: str, most: int, rounds: int, chosen: Sequence[str]
         return windows(replace(tokenizer, words=copy.copy(tokenizer.words)))  # a copy has met none
 
     features, located = recipe.windows(questions), windows()
-    start, end = recipe.forward(features) if "decoding" in chosen else (np.empty(0, np.float32), np.empty(0, np.float32))
+    none = np.empty(0, np.float32)
+    start, end = recipe.forward(features) if "decoding" in chosen else (none, none)
     stages: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         "windows": (lambda: recipe.windows(questions), windows_of_new_words),
         "windows again": (lambda: recipe.windows(questions), windows),
