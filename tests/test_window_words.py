@@ -74,7 +74,7 @@ def test_few_words_at_once_and_few_that_are_kept(family: str, monkeypatch: pytes
         "", " ", "  ", "a", " a", "a ", "the  dog", "the dog\nand the dog", "the\tdog", "the dog\u00a0and",
         "the [SEP] dog", "the </s> dog", "dog<mask> dog", "e\u0301 \u0301e", "the \u00a8dog", "\ufdfa the \ufe70dog",
         "किताब में नाम है", "नाम \u094dहै", "the 😀 😀 dog", "dog 😀", "the dog.\n\nThe dog", "the \n dog", "a     dog",
-        "x" * 41 + " dog", "漢字かな交じり文。" * 9, "Łódź 한강 [dog] ``dog''",
+        "\x07 the dog", "\u200bthe dog", "x" * 41 + " dog", "漢字かな交じり文。" * 9, "Łódź 한강 [dog] ``dog''",
     ],
 )  # fmt: skip
 @each_family

@@ -6,9 +6,10 @@ Arrow and numpy, and the tokenizer itself reads new words only.
 
 That holds for words that begin and end with letters, digits or common punctuation and stand between two such words.
 Marks join the character before them, normalizers turn some characters into spaces and join those with others, and what
-spells a token that was added to the vocabulary may take in spaces on both sides. So such a word is tokenized each time,
-together with the word behind it; and so is a long one, since scripts without spaces have words that never come again.
-Between its ends a word may have anything, for its neighbours do not come near that.
+spells a token that was added to the vocabulary may take in spaces on both sides. So any other word is tokenized each
+time, together with the word behind it, and where a text begins with one, together with the whole text; and so is a long
+one, since scripts without spaces have words that never come again. Between its ends a word may have anything, for its
+neighbours do not come near that.
 
 Which tokenizers read words by themselves is seen from what they are put together of: the parts named below are those
 whose code (tokenizers 0.23) does.
@@ -102,9 +103,12 @@ class Words:
         begins_with_space = np.fromiter((each.startswith(" ") for each in texts), np.bool_, len(texts))
         number[(at == 0) & begins_with_space[text]] = -1
 
-        # A run of words that are not in the table, with the word behind it, is one word that is tokenized now.
+        # A run of words that are not in the table, with the word behind it, is one word that is tokenized now. So is a
+        # text that begins with one: where a normalizer drops what a text begins with, all its offsets move.
+        begins_new = np.zeros(len(texts), np.bool_)
+        begins_new[text[(at == 0) & (number < 0)]] = True
         has_left = np.append(False, text[1:] == text[:-1])[: len(text)]
-        in_run = (number < 0) | (has_left & (np.roll(number, 1) < 0))
+        in_run = (number < 0) | (has_left & (np.roll(number, 1) < 0)) | begins_new[text]
         begins_run = in_run & ~(has_left & np.roll(in_run, 1))
         kept = begins_run | ~in_run
         number, text, at, begins_run = number[kept], text[kept], at[kept], begins_run[kept]
