@@ -294,7 +294,8 @@ def test_ray_that_does_not_start_is_started_once_again(failures: int, monkeypatc
     try:
         with contextlib.nullcontext() if failures == 1 else pytest.raises(RunError, match="timed out during startup"):
             launch.start_ray()
-        assert [process.poll() for process in (other, *started)] == [None, -signal.SIGKILL, None]
+        assert started[0].wait(60) == -signal.SIGKILL
+        assert [process.poll() for process in (other, *started[1:])] == [None, None]
     finally:
         signal.signal(signal.SIGTERM, handler)
         for process in (other, *started):
