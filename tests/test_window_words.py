@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from mrc.examples import Example
-from mrc.sources import SourceConfig, plan_units, read_unit, select_rows
+from benchmarks.measuring import read_examples
 from mrc.windows import PairTokenizer, words
 from mrc.windows.tokens import Tokens
 from tests.test_window_tokenizers import CountingBackend
@@ -108,9 +107,7 @@ def test_a_process_that_is_sent_a_tokenizer_meets_its_own_words() -> None:
 @pytest.mark.parametrize("name", ["xquad.de.json", "xquad.vi.json", "KorQuAD_v1.0_dev.json", "covidqa.json"])
 @pytest.mark.parametrize("family", ["bert_uncased", "roberta", "multilingual_e5"])
 def test_tokens_of_real_texts(family: str, name: str, real_data: pathlib.Path) -> None:
-    source = SourceConfig()
-    units = select_rows(plan_units(str(real_data / name), source), 300, None)
-    read = [item for unit in units for item in read_unit(unit, source) if isinstance(item, Example)]
+    read = read_examples(str(real_data / name), 300)
     texts = list(dict.fromkeys(text for each in read for text in (each.question, each.context)))
     tokenizer = PairTokenizer.of(tokenizer_of(family))
     for _ in range(2):

@@ -100,15 +100,12 @@ class Words:
     def _tokenize(self, texts: Sequence[str], encode: Encode) -> Tokens:
         words, which, text, at = _split(texts)
         number = self._numbers_of(words, encode)[which]
-        begins_with_space = np.fromiter((each.startswith(" ") for each in texts), np.bool_, len(texts))
-        number[(at == 0) & begins_with_space[text]] = -1
-
         # A run of words that are not in the table, with the word behind it, is one word that is tokenized now. So is a
-        # text that begins with one: where a normalizer drops what a text begins with, all its offsets move.
-        begins_new = np.zeros(len(texts), np.bool_)
-        begins_new[text[(at == 0) & (number < 0)]] = True
+        # text that begins with one or with a space: a normalizer that drops what a text begins with moves all its offsets.
+        read_whole = np.fromiter((each.startswith(" ") for each in texts), np.bool_, len(texts))
+        read_whole[text[(at == 0) & (number < 0)]] = True
         has_left = np.append(False, text[1:] == text[:-1])[: len(text)]
-        in_run = (number < 0) | (has_left & (np.roll(number, 1) < 0)) | begins_new[text]
+        in_run = (number < 0) | (has_left & (np.roll(number, 1) < 0)) | read_whole[text]
         begins_run = in_run & ~(has_left & np.roll(in_run, 1))
         kept = begins_run | ~in_run
         number, text, at, begins_run = number[kept], text[kept], at[kept], begins_run[kept]
@@ -162,8 +159,8 @@ def _split(texts: Sequence[str]) -> tuple[list[str], IntArray, IntArray, IntArra
     """
     encoded = [text.encode() for text in texts]
     raw = np.frombuffer(b"".join(encoded), np.uint8)
-    ends = np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)))
-    begins = ends - np.fromiter(map(len, encoded), np.int64, len(encoded))
+    sizes = np.fromiter(map(len, encoded), np.int64, len(encoded))
+    begins = np.cumsum(sizes) - sizes
     is_cut = np.zeros(len(raw) + 1, np.bool_)
     is_space = raw == ord(" ")
     is_cut[:-1] |= is_space
@@ -259,7 +256,6 @@ def _is_within_words(replacement: dict[str, Any]) -> bool:
 
 
 def _splits_at_spaces(parts: Sequence[dict[str, Any]]) -> bool:
-    splits = [part["type"] in _SPLITS_AT_SPACES for part in parts]
+    kinds = {part["type"] for part in parts}
     joins = any(part.get("split") is False or part.get("use_regex") is False for part in parts)
-    known = all(part["type"] in _SPLITS_WORDS or at_spaces for part, at_spaces in zip(parts, splits, strict=True))
-    return any(splits) and known and not joins
+    return bool(kinds & _SPLITS_AT_SPACES) and kinds <= _SPLITS_AT_SPACES | _SPLITS_WORDS and not joins
