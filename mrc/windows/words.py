@@ -101,7 +101,7 @@ class Words:
         words, which, text, at = _split(texts)
         number = self._numbers_of(words, encode)[which]
         # A run of words that are not in the table, with the word behind it, is one word that is tokenized now. So is a
-        # text that begins with one or with a space: a normalizer that drops what a text begins with moves all its offsets.
+        # text that begins with one or with a space: a normalizer that drops its first characters moves all its offsets.
         read_whole = np.fromiter((each.startswith(" ") for each in texts), np.bool_, len(texts))
         read_whole[text[(at == 0) & (number < 0)]] = True
         has_left = np.append(False, text[1:] == text[:-1])[: len(text)]
