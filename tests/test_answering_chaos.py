@@ -60,17 +60,16 @@ def test_killed_actor_and_lost_node(place: Place, run: Run) -> None:
 
 
 def test_killed_and_terminated_driver(place: Place, run: Run) -> None:
-    """A driver is killed between a unit's predictions and its record; one is asked to stop after some records, and a
-    second driver is refused while it lives; the last one has only the rest to do.
-
-    `test_answering_storage` has a death at every other call of the store.
-    """
-    place.faults.set(Rule(point="wrote", match="/predictions/", action="kill_driver", skip=2))
-    job = place.answer(run)
-    assert job.wait() == -signal.SIGKILL, job.stderr
-    place.wait_for_quiet()
-    assert_continued(job, run, {})
-    done = run.committed
+    """A driver is killed before a unit's predictions are written, between those and its record, and after the record,
+    where a second driver was refused while it lived; one is asked to stop; the last one has only the rest to do."""
+    done: dict[str, int] = {}
+    for point in ("write", "wrote"):
+        place.faults.set(Rule(point=point, match="/predictions/", action="kill_driver", skip=2))
+        job = place.answer(run)
+        assert job.wait() == -signal.SIGKILL, job.stderr
+        place.wait_for_quiet()
+        assert_continued(job, run, done)
+        done = run.committed
 
     place.faults.set(Rule(point="wrote", match="/commits/", action="hold", skip=1, times=1_000))
     job = place.answer(run)
@@ -78,6 +77,15 @@ def test_killed_and_terminated_driver(place: Place, run: Run) -> None:
     second = place.answer(run)
     assert second.wait() == 2
     assert re.match(rf"error: process {job.process.pid} on .* is writing to ", error_of(second))
+    job.process.send_signal(signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+    place.wait_for_quiet()
+    assert_continued(job, run, done)
+    done = run.committed
+
+    place.faults.set(Rule(point="write", match="/commits/", action="hold", skip=1, times=1_000))
+    job = place.answer(run)
+    place.held(job)
     job.process.send_signal(signal.SIGTERM)
     assert job.wait() == 1
     assert re.fullmatch("error: .*the same command continues.*", error_of(job))
@@ -85,7 +93,7 @@ def test_killed_and_terminated_driver(place: Place, run: Run) -> None:
     place.wait_for_quiet()
     assert_continued(job, run, done)
     done = run.committed
-    assert 2 <= len(done) < UNITS
+    assert 4 <= len(done) < UNITS
 
     place.faults.set()
     job = place.answer(run)
