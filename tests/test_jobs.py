@@ -288,7 +288,10 @@ def test_ray_that_does_not_start_is_started_once_again(failures: int, monkeypatc
         if len(started) <= failures:
             raise Exception("The current node timed out\nduring startup.")
 
+    ended: list[int] = []
     monkeypatch.setattr(ray, "init", init)
+    # Else it would end the cluster that tests of this process share.
+    monkeypatch.setattr(ray, "shutdown", lambda: ended.append(len(started)))
     monkeypatch.setenv("RAY_ADDRESS", "local")
     handler = signal.getsignal(signal.SIGTERM)
     try:
@@ -296,6 +299,7 @@ def test_ray_that_does_not_start_is_started_once_again(failures: int, monkeypatc
             launch.start_ray()
         assert started[0].wait(60) == -signal.SIGKILL
         assert [process.poll() for process in (other, *started[1:])] == [None, None]
+        assert ended == [1]
     finally:
         signal.signal(signal.SIGTERM, handler)
         for process in (other, *started):
