@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,9 @@ from tests.nodes import lose, nodes
 from tests.processes import Job, Jobs, descendants, is_alive, running_jobs
 from tests.tiny import write_model
 
+NAMES = ("train", "answer", "evaluate")
+"""The jobs of a round, in order."""
+
 _NODES, _NODE_CPUS = 3, 2
 _WORKS = ("MapWorker", "MapBatches", "RayTrainWorker", "_read_some", "_score_one", "PrepareUnit")
 """In the titles of processes that work for a job."""
@@ -39,7 +42,7 @@ _QUIET_S = {"train": (1.0, 12.0), "answer": (1.0, 12.0), "evaluate": (0.0, 3.0)}
 
 @dataclass(frozen=True)
 class Round:
-    """The folders of a round, and its jobs: name, command, and what holds it against the undisturbed one."""
+    """The folders of a round, and its jobs: their flags, and what holds them against the undisturbed one's."""
 
     place: "Soak"
     folder: Path
@@ -58,18 +61,21 @@ class Round:
 
     @property
     def jobs(self) -> dict[str, list[str]]:
-        """Names and flags of the jobs, in order."""
+        """The flags of each job."""
         return {
             "train": self.training.flags,
             "answer": self.answering.flags(),
             "evaluate": disturbed_evaluation.flags_of(self.place.sides, self.folder / "evaluate"),
         }
 
-    def check(self, calm: "Round") -> None:
-        """Raise AssertionError where anything differs from an undisturbed round."""
-        disturbed_training.assert_same_outcome(self.training, calm.training)
-        disturbed.assert_exact(self.answering, calm.answering, self.place.ids)
-        disturbed_evaluation.assert_same_evaluation(self.folder / "evaluate", calm.folder / "evaluate")
+    def check(self, calm: "Round", name: str) -> None:
+        """Raise AssertionError where anything of a job differs from the undisturbed round's."""
+        if name == "train":
+            disturbed_training.assert_same_outcome(self.training, calm.training)
+        elif name == "answer":
+            disturbed.assert_exact(self.answering, calm.answering, self.place.ids)
+        else:
+            disturbed_evaluation.assert_same_evaluation(self.folder / "evaluate", calm.folder / "evaluate")
 
 
 class Soak:
@@ -80,8 +86,10 @@ class Soak:
         kills: How often what was killed of which job.
     """
 
-    def __init__(self, folder: Path, jobs: Jobs, faults: Faults, cluster: Cluster, seed: int) -> None:
-        """Write what the jobs read, and run them once."""
+    def __init__(
+        self, folder: Path, jobs: Jobs, faults: Faults, cluster: Cluster, seed: int, names: Sequence[str] = NAMES
+    ) -> None:
+        """Write what the jobs read, and run these once."""
         self.folder, self.jobs, self.faults, self.cluster = folder, jobs, faults, cluster
         self._rng = random.Random(seed)
         self.kills: collections.Counter[str] = collections.Counter()
@@ -90,15 +98,15 @@ class Soak:
         self.ids = disturbed.write_questions(folder / "questions")
         self.sides = disturbed_evaluation.write_sides(folder)
         self.calm = Round(self, folder / "calm")
-        for name, flags in self.calm.jobs.items():
-            self._run(name, flags, kills=0)
+        for name in names:
+            self._run(name, self.calm.jobs[name], kills=0)
 
-    def disturb(self, name: str, kills: int) -> None:
+    def disturb(self, folder: str, kills: int, names: Sequence[str] = NAMES) -> None:
         """Run a round with so many kills of each job; raise AssertionError where its outcome is another."""
-        disturbed_round = Round(self, self.folder / name)
-        for job, flags in disturbed_round.jobs.items():
-            self._run(job, flags, kills)
-        disturbed_round.check(self.calm)
+        disturbed_round = Round(self, self.folder / folder)
+        for name in names:
+            self._run(name, disturbed_round.jobs[name], kills)
+            disturbed_round.check(self.calm, name)
 
     def start(self, name: str, flags: list[str]) -> Job:
         """Start a job on the cluster."""
@@ -109,6 +117,11 @@ class Soak:
     def add_node(self) -> None:
         """Put a node in place of one that was lost."""
         self.cluster.add_node(num_cpus=_NODE_CPUS)
+
+    def fill(self) -> None:
+        """Put nodes in place of all that were lost."""
+        for _ in range(_NODES - len(self.cluster.worker_nodes)):
+            self.add_node()
 
     def _run(self, name: str, flags: list[str], kills: int) -> None:
         job = self.start(name, flags)
@@ -156,13 +169,13 @@ def _workers() -> dict[int, str]:
 
 
 @contextlib.contextmanager
-def running_soak(folder: Path, seed: int) -> Iterator[Soak]:
-    """Start a head and three nodes, and run the jobs on them undisturbed."""
+def running_soak(folder: Path, seed: int, names: Sequence[str] = NAMES) -> Iterator[Soak]:
+    """Start a head and three nodes, and run these jobs on them undisturbed."""
     faults = Faults(folder / "faults")
     with running_jobs(folder / "logs") as jobs:
         jobs.environment |= faults.environment
         with nodes(jobs.environment, _NODES, num_cpus=_NODE_CPUS) as cluster:
-            yield Soak(folder, jobs, faults, cluster, seed)
+            yield Soak(folder, jobs, faults, cluster, seed, names)
 
 
 def soak(minutes: float, seed: int, kills: int) -> collections.Counter[str]:

@@ -15,8 +15,7 @@ def main() -> None:
     if planned.config.dry_run:
         print(estimate(planned))
         return
-    start_ray()
-    print(summary(run(planned)))
+    print(summary(run(planned, start_ray)))
 
 
 if __name__ == "__main__":

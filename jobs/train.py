@@ -4,6 +4,8 @@ python jobs/train.py --config jobs/train.yaml --learning_rate 3e-5 --output out/
 ray job submit --working-dir . -- python jobs/train.py --config jobs/train.yaml --output s3://bucket/korquad
 """
 
+from functools import partial
+
 from mrc.launch import parse_configs, run_job, start_ray
 
 
@@ -12,8 +14,7 @@ def main() -> None:
     from mrc.training import CONFIGS, check_cluster, plan, run, summary
 
     planned = plan(*parse_configs(CONFIGS, str(__doc__)))
-    start_ray(lambda nodes: check_cluster(planned.train, nodes))
-    print(summary(run(planned)))
+    print(summary(run(planned, partial(start_ray, partial(check_cluster, planned.train)))))
 
 
 if __name__ == "__main__":

@@ -11,9 +11,9 @@ from torch.testing import assert_close
 from mrc.training import checkpoints
 from mrc.training.checkpoints import TrainState
 
-STEPS = 72
+STEPS = 36
 SAVE_STEPS = 3
-VALIDATION_STEPS = 36
+VALIDATION_STEPS = 18
 
 
 class Run:
@@ -21,8 +21,6 @@ class Run:
 
     def __init__(self, model: str, output: pathlib.Path, **changes: object) -> None:
         self.model, self.output, self.changes = model, output, changes
-        self.told = "", ""
-        """What a finished run wrote to stdout and stderr, where that was kept."""
 
     @property
     def flags(self) -> list[str]:

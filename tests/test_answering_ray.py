@@ -166,7 +166,7 @@ def test_a_job_that_is_done_returns_at_once_without_the_cluster(
 
     monkeypatch.setattr(ray, "nodes", no_cluster)
     before = {path: path.stat().st_mtime_ns for path in base.output.rglob("*")}
-    assert run(base.plan) == base.outcome
+    assert run(base.plan, no_cluster) == base.outcome
     assert {path: path.stat().st_mtime_ns for path in base.output.rglob("*")} == before
 
 

@@ -50,8 +50,12 @@ _WRITTEN = (
 
 
 @storage.explained()
-def run(plan: Plan) -> Outcome:
+def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Outcome:
     """Carry out a plan on the cluster that Ray is connected to; a job that is done already is only read.
+
+    Args:
+        plan: The job.
+        start_ray: Connects to a cluster; called where there is anything to do, and the folder is this job's.
 
     Raises:
         UsageError: The folder holds another run or belongs to another driver, or the cluster is too small.
@@ -62,6 +66,7 @@ def run(plan: Plan) -> Outcome:
         if done := finished(plan):
             logger.info("this job is done: %s", plan.url("manifest.json"))
             return done
+    start_ray()
     shape = shape_of(plan.config, living_nodes(), len(plan.units))
     with lease(plan.config.output) as check_lease:
         if plan.config.overwrite:

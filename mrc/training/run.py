@@ -13,7 +13,7 @@ A folder without result.json holds a run that the same command continues.
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -100,8 +100,12 @@ def plan(train: TrainConfig, source: SourceConfig, window: WindowConfig, span: S
 
 
 @storage.explained()
-def run(plan: Plan) -> Result:
+def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Result:
     """Carry out a plan on the cluster that Ray is connected to; a run that is done already is only read.
+
+    Args:
+        plan: The run.
+        start_ray: Connects to a cluster; called where there is anything to do.
 
     Raises:
         UsageError: The cluster or the model is too small for what is asked.
@@ -110,6 +114,7 @@ def run(plan: Plan) -> Result:
     if not plan.train.overwrite and storage.exists(plan.url("result.json")):
         logger.info("this run is done: %s", plan.url("result.json"))
         return Result(**json.loads(storage.read_text(plan.url("result.json"))))
+    start_ray()
     from mrc.training.loop import Assignment  # these import torch, too
     from mrc.training.supervise import supervise
 
