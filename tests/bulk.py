@@ -79,9 +79,9 @@ def answer_plan(source: SourceConfig | None = None, **config: Any) -> Plan:
     return plan(AnswerConfig(precision="float32", **config), source or SourceConfig())
 
 
-def answer(source: SourceConfig | None = None, **config: Any) -> Answered:
-    """Carry a job out on the session's cluster."""
-    made = answer_plan(source, **config)
+def answer(source: SourceConfig | None = None, *, num_actors: int = 1, **config: Any) -> Answered:
+    """Carry a job out on the session's cluster; each actor is a start of torch, which costs more than it reads."""
+    made = answer_plan(source, num_actors=num_actors, **config)
     return Answered(made, run(made))
 
 

@@ -1,4 +1,4 @@
-"""`jobs/answer.py` as people run it: one line for every mistake, clusters of any size."""
+"""`jobs/answer.py` as people run it: one line for every mistake, the smallest of clusters."""
 
 import pathlib
 import re
@@ -103,7 +103,7 @@ def test_a_dry_run_tells_the_plan_and_an_estimate_and_writes_nothing(folder: pat
     assert sorted(path.name for path in folder.iterdir()) == ["encoder", "reader", "rows.jsonl"]
 
 
-# Real processes, each with a cluster of its own
+# A real process, with a cluster that no other test sees
 
 ON_A_CLUSTER = """
 import sys, ray
@@ -112,44 +112,31 @@ from mrc.answering.pipeline import shape_of
 from mrc.launch import parse_configs
 
 ray.init(
-    address="local", num_cpus=int(sys.argv[1]), num_gpus=int(sys.argv[2]), include_dashboard=False,
-    log_to_driver=False, object_store_memory=100 * 2**20,
+    address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False,
+    object_store_memory=100 * 2**20,
 )
-for actors in sys.argv[3].split(","):
-    flags = [f"--output={sys.argv[4]}-{actors}", *([f"--num_actors={actors}"] if actors else []), *sys.argv[5:]]
-    planned = plan(*parse_configs(CONFIGS, "", flags))
+for name, own in {
+    "one": ["--use_gpu=false", "--num_actors=1"], "two": ["--use_gpu=false", "--num_actors=2"], "gpu": []
+}.items():
+    planned = plan(*parse_configs(CONFIGS, "", [f"--output={sys.argv[1]}/{name}", *own, *sys.argv[2:]]))
     print(shape_of(planned.config, [node["Resources"] for node in ray.nodes()], 9), flush=True)
     print(run(planned).answered, flush=True)
 """
-"""Answers on a cluster of so many CPUs and GPUs, once with each number of actors; no number is the default."""
+"""Answers on a cluster of one CPU and one GPU, a pretended one, which shows that Ray Data takes the options."""
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-class TestClusters:
-    """Clusters that no other test sees, of declared CPUs and GPUs."""
-
-    @pytest.fixture
-    def start(self, jobs: Jobs, folder: pathlib.Path) -> Any:
-        def start(cpus: int, gpus: int, actors: str, output: pathlib.Path) -> Any:
-            command = [sys.executable, "-c", ON_A_CLUSTER, str(cpus), str(gpus), actors, str(output)]
-            return jobs.start([*command, *flags_of(folder, output=None)])
-
-        return start
-
-    def test_one_cpu_answers_with_one_actor_and_with_two(
-        self, start: Any, folder: pathlib.Path, tmp_path: pathlib.Path
-    ) -> None:
-        job = start(1, 0, "1,2", tmp_path / "out")
-        assert job.wait() == 0, job.stderr
-        assert job.stdout.count("30\n") == 2
-        for actors in (1, 2):
-            assert_answers(answers_in(tmp_path / f"out-{actors}"), folder)
-
-    def test_a_gpu_takes_one_actor(self, start: Any, folder: pathlib.Path, tmp_path: pathlib.Path) -> None:
-        """A pretended one, which shows that Ray Data takes the options; the model is on the CPU."""
-        job = start(4, 1, "", tmp_path / "out")
-        assert job.wait() == 0, job.stderr
-        assert "num_actors=1, use_gpu=True" in job.stdout
-        assert "threads=None" in job.stdout
-        assert_answers(answers_in(tmp_path / "out-"), folder)
+def test_one_cpu_answers_with_one_actor_and_with_two_and_with_a_gpu_of_its_own(
+    jobs: Jobs, folder: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    job = jobs.start([sys.executable, "-c", ON_A_CLUSTER, str(tmp_path), *flags_of(folder, output=None)])
+    assert job.wait() == 0, job.stderr
+    shapes = job.stdout.splitlines()
+    assert shapes[1::2] == ["30", "30", "30"]
+    assert ["num_actors=1, use_gpu=False" in shape for shape in shapes[::2]] == [True, False, False]
+    assert "num_actors=2, use_gpu=False" in shapes[2]
+    assert "num_actors=1, use_gpu=True" in shapes[4]
+    assert "threads=None" in shapes[4]
+    for name in ("one", "two", "gpu"):
+        assert_answers(answers_in(tmp_path / name), folder)

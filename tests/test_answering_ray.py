@@ -88,7 +88,7 @@ def test_a_reader_gives_the_same_answers(base: Answered, folder: pathlib.Path) -
 CUTS: dict[str, dict[str, Any]] = {
     "one JSON file": {"max_batch_tokens": 1024, "unit_rows": 2048},
     "7 Parquet files": {"num_actors": 2, "max_batch_tokens": 256, "unit_rows": 4},
-    "70 Parquet files": {"num_actors": 2, "max_batch_tokens": 4096, "unit_rows": 2048},
+    "70 Parquet files": {"max_batch_tokens": 4096, "unit_rows": 2048},
 }
 
 

@@ -107,7 +107,7 @@ def test_submitted_jobs_end_with_their_exit_code_tell_how_far_they_are_and_bring
 ) -> None:
     values = {"model": "reader", "input": "rows.jsonl"}
     flags = [f"--{name}={place.folder / value}" for name, value in values.items()]
-    flags += [f"--output={tmp_path / 'out'}", "--precision=float32", "--unit_rows=10"]
+    flags += [f"--output={tmp_path / 'out'}", "--precision=float32", "--unit_rows=10", "--num_actors=1"]
     answer = [*SUBMIT, ".", "--", sys.executable, "jobs/answer.py", *flags]
     never = [*answer, "--num_actors=99", f"--output={tmp_path / 'never'}"]
     failing = place.jobs.start(never, RAY_ADDRESS=place.head.url)
