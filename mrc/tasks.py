@@ -1,8 +1,10 @@
 """Results of Ray's tasks and their errors, and the nodes that tasks and workers run on."""
 
+import contextlib
 import logging
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -41,6 +43,32 @@ class Reminder:
             return False
         self._next = now + _REPEAT_S
         return True
+
+
+@contextlib.contextmanager
+def watched_nodes(lack: Callable[[Sequence[Node]], str]) -> Iterator[None]:
+    """Tell now and then, from a thread beside, what the cluster lacks: Ray Data waits for it without a word.
+
+    Args:
+        lack: Says what of the nodes that live keeps all work waiting; "" where nothing does.
+    """
+    is_over = threading.Event()
+
+    def watch() -> None:
+        reminder = Reminder()
+        while not is_over.wait(_PATIENCE_S / 2):
+            if not (lacking := lack(living_nodes())):
+                reminder.restart()
+            elif reminder.is_due():
+                logger.warning("waiting for nodes: %s", lacking)
+
+    watcher = threading.Thread(target=watch, name="nodes", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        watcher.join(_PATIENCE_S)
 
 
 def results(refs: Any) -> Any:

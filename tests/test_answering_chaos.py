@@ -24,7 +24,7 @@ from tests.disturbed import (
     token_of,
 )
 from tests.faults import Rule
-from tests.nodes import lose, node_of
+from tests.nodes import lose
 from tests.processes import descendants
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1800)]
@@ -44,17 +44,22 @@ def run(place: Place, tmp_path: pathlib.Path) -> Iterator[Run]:
         yield made
 
 
-def test_killed_actor_and_lost_node(place: Place, run: Run) -> None:
-    """The process that holds the model is killed while it reads a unit, and then the node of the one that follows it,
-    with all that is in the node's memory."""
+def test_killed_actor_and_lost_nodes(place: Place, run: Run) -> None:
+    """The process that holds the model is killed while it reads a unit, and then all nodes are lost, with all that is
+    in their memory, until others come."""
     place.faults.set(HOLD_MODEL, HOLD_MODEL)  # the second call is the first one that comes to the second rule
     job = place.answer(run)
     actor = place.held(job, 0)
     assert "MapWorker(MapBatches(FindSpans))" in descendants(os.getpid())[actor]
     os.kill(actor, signal.SIGKILL)
-    lose(place.cluster, node_of(place.cluster, place.held(job, 1)))
+    place.held(job, 1)
+    lost = list(place.cluster.worker_nodes)
+    for node in lost:
+        lose(place.cluster, node)
+    job.wait_for(lambda: "waiting for nodes: the cluster has none with a CPU" in job.stdout, "what the job waits for")
+    for _ in lost:
+        place.cluster.add_node(num_cpus=2)
     assert job.wait() == 0, job.stderr
-    place.cluster.add_node(num_cpus=2)
     assert place.faults.calls() > 2, "its unit was read twice again"
     assert_exact(run, place.undisturbed, place.ids)
 

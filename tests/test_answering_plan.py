@@ -290,6 +290,15 @@ def test_each_core_gets_an_actor_of_one_thread() -> None:
 
 
 @pytest.mark.usefixtures("eight_cores")
+def test_what_keeps_all_actors_waiting_is_told() -> None:
+    on_cpus, on_gpus = shape(node(8), node(8)), shape(node(8, 1), node(8, 1))
+    head = node(0)
+    assert (on_cpus.lack([head, node(8)]), on_gpus.lack([head, node(8), node(8, 1)])) == ("", "")
+    assert on_cpus.lack([head]) == on_cpus.lack([]) == "the cluster has none with a CPU"
+    assert on_gpus.lack([head, node(8)]) == "the cluster has none with a GPU"
+
+
+@pytest.mark.usefixtures("eight_cores")
 def test_no_more_actors_are_started_than_fit_into_memory_or_have_a_unit() -> None:
     assert shape({**node(8), "memory": 7 * 2**30}).num_actors == 3
     assert shape({**node(8), "memory": 2**30}).num_actors == 1

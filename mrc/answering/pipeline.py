@@ -43,6 +43,14 @@ class Shape:
     threads: int | None
     """CPU threads of an actor's model; None on a GPU."""
 
+    def lack(self, nodes: Sequence[Node]) -> str:
+        """Say what of a cluster's nodes keeps every actor waiting; "" where one can run."""
+        if self.use_gpu and not any(node.get("GPU", 0) >= 1 for node in nodes):
+            return "the cluster has none with a GPU"
+        if not any(node.get("CPU", 0) >= self.actor_cpus for node in nodes):
+            return "the cluster has none with a CPU"
+        return ""
+
 
 def shape_of(config: AnswerConfig, nodes: Sequence[Node], num_units: int) -> Shape:
     """Settle how many actors run where; refuse at once what would wait for resources for ever.

@@ -27,12 +27,12 @@ from mrc.answering.lease import lease
 from mrc.answering.pipeline import ROUND_UNITS, Failure, Shape, shape_of, stream
 from mrc.answering.plan import Plan
 from mrc.answering.progress import Progress
-from mrc.answering.records import RECORDS, Ledger
+from mrc.answering.records import RECORDS, Ledger, UnitRecord
 from mrc.answering.stages import UnitError
 from mrc.answering.work import Order, work_of
 from mrc.errors import MrcError, RunError, UsageError
 from mrc.settings import differences, read_settings, write_settings
-from mrc.tasks import living_nodes
+from mrc.tasks import living_nodes, watched_nodes
 
 logger = logging.getLogger("mrc")
 
@@ -132,21 +132,25 @@ class _Answering:
 
     def _stream(self, orders: Sequence[Order], *, retries: int) -> None:
         try:
-            for outcome in stream(orders, self._work, self._shape, retries=retries):
-                self._check_lease()
-                if isinstance(outcome, Failure):
-                    self._note(outcome)
-                else:
-                    self._store_failures.clear()
-                    self._ledger.add(outcome)
-                    self._check_rejects(final=False)
-                    self._progress.tell()
+            with watched_nodes(self._shape.lack):
+                for outcome in stream(orders, self._work, self._shape, retries=retries):
+                    self._take(outcome)
         except MrcError:
             raise
         except Exception as error:  # of Ray, as where it stalls: what has no record yet is for the next pass
             self._stalled |= isinstance(error, ExecutionTimeoutError)
             self._lost_by = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             logger.warning("Ray gave up; what is missing is tried again: %s", self._lost_by)
+
+    def _take(self, outcome: UnitRecord | Failure) -> None:
+        self._check_lease()
+        if isinstance(outcome, Failure):
+            self._note(outcome)
+        else:
+            self._store_failures.clear()
+            self._ledger.add(outcome)
+            self._check_rejects(final=False)
+            self._progress.tell()
 
     def _note(self, failure: Failure) -> None:
         """Keep a failure that another attempt may not meet; raise any other.
