@@ -150,6 +150,18 @@ def test_thresholds_calibration_and_answerability_are_of_all_questions(whole: Ev
     )
 
 
+def test_no_threshold_is_looked_for_where_every_question_has_an_answer_and_got_one(tmp_path: pathlib.Path) -> None:
+    pairs = [(row, said) for row, said in zip(ROWS, PREDICTED, strict=True) if row["answers"] and said["answer"]]
+    found = evaluate(
+        tmp_path / "evaluations",
+        predictions=write_shards([said for _, said in pairs], tmp_path / "predictions", 1),
+        references=write_shards([row for row, _ in pairs], tmp_path / "references", 1),
+    ).found
+    assert found.overall.figures["total"] == len(pairs) > 9
+    assert found.calibration is not None
+    assert (found.answerability, found.thresholds) == (None, None)
+
+
 def test_worst_are_the_surest_of_the_wrong_with_their_passages(whole: Evaluated) -> None:
     assert 0 < len(whole.found.worst) <= 20
     places = [(one.f1, -(one.probability or 0)) for one in whole.found.worst]

@@ -49,6 +49,7 @@ def conclude(plan: Plan, scorer: str, facts: Facts, parts: Parts, seconds: float
         f1=overall.figures["f1"],
         f1_interval=overall.f1_interval,
     )
+    answerability = _answerability(parts)
     before = [run for run in plan.patiently(lambda: past_runs(plan.config.output, scorer)) if run.run_id != plan.run_id]
     return Evaluation(
         run_id=plan.run_id,
@@ -63,8 +64,8 @@ def conclude(plan: Plan, scorer: str, facts: Facts, parts: Parts, seconds: float
         mismatches=mismatches_of(parts),
         history=(*before, now),
         calibration=_calibration(parts.calibration),
-        answerability=_answerability(parts),
-        thresholds=None if parts.null_gains is None else _thresholds(parts.null_gains, overall.figures["total"]),
+        answerability=answerability,
+        thresholds=None if answerability is None else _thresholds(parts.null_gains, overall.figures["total"]),
         korean=_korean(parts) if 2 * facts.korean > facts.questions else None,
         worst=worst,
         comparison=None if plan.baseline is None else compare(plan.baseline, parts, order, won, lost),
@@ -120,15 +121,16 @@ def _calibration(bins: Ints) -> Calibration | None:
 
 
 def _answerability(parts: Parts) -> Answerability | None:
+    """Return how often answers were given and due, None where they always were."""
     found = Answerability(**{name: parts.counts[name] for name in Answerability.__dataclass_fields__})
     if not (found.unanswered_answerable + found.answered_unanswerable + found.unanswered_unanswerable):
         return None
     return found
 
 
-def _thresholds(gains: NullGains, total: float) -> Thresholds | None:
+def _thresholds(gains: NullGains | None, total: float) -> Thresholds | None:
     """Return what thresholds score, as percentages of all questions, those without a prediction with them."""
-    if not gains.total:
+    if gains is None or not gains.total:
         return None
 
     def percent(exact_match: int, f1: int) -> tuple[float, float]:

@@ -194,7 +194,7 @@ class Evaluation:
     answerability: Answerability | None
     """None where every question has an answer and was answered."""
     thresholds: Thresholds | None
-    """None where predictions have no null scores."""
+    """None where predictions have no null scores, or `answerability` is None."""
     korean: KoreanAnalysis | None
     """None where questions are not mostly Korean."""
     worst: tuple[QuestionView, ...]
