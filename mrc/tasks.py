@@ -57,7 +57,11 @@ def watched_nodes(lack: Callable[[Sequence[Node]], str]) -> Iterator[None]:
     def watch() -> None:
         reminder = Reminder()
         while not is_over.wait(_PATIENCE_S / 2):
-            if not (lacking := lack(living_nodes())):
+            try:
+                lacking = lack(living_nodes())
+            except Exception:  # the cluster does not answer, which the work itself finds out
+                continue
+            if not lacking:
                 reminder.restart()
             elif reminder.is_due():
                 logger.warning("waiting for nodes: %s", lacking)

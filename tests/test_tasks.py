@@ -1,0 +1,54 @@
+"""What a job tells of the nodes that it waits for."""
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from mrc import tasks
+from mrc.tasks import Node, watched_nodes
+
+
+def no_cpu(nodes: Sequence[Node]) -> str:
+    return "" if any(node.get("CPU") for node in nodes) else "no CPU"
+
+
+@pytest.mark.parametrize("nodes", [[], [{"GPU": 1.0}]])
+def test_a_lack_is_told_after_a_while_also_of_a_cluster_that_did_not_answer_first(
+    nodes: list[Node], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls, was_asked = iter(range(1_000)), threading.Event()
+
+    def living_nodes() -> list[Node]:
+        number = next(calls)
+        if number == 0:
+            raise RuntimeError("the head is gone")
+        if number == 9:
+            was_asked.set()
+        return [{"CPU": 1.0}] if number < 4 else nodes
+
+    monkeypatch.setattr(tasks, "_PATIENCE_S", 0.02)
+    monkeypatch.setattr(tasks, "living_nodes", living_nodes)
+    with watched_nodes(no_cpu):
+        assert was_asked.wait(60)
+    assert caplog.messages == ["waiting for nodes: no CPU"]
+
+
+def test_nothing_is_told_of_nodes_that_are_there_or_of_work_that_was_short(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(tasks, "living_nodes", lambda: [])
+    with watched_nodes(no_cpu):
+        pass
+    was_asked = threading.Event()
+    monkeypatch.setattr(tasks, "_PATIENCE_S", 0.02)
+
+    def living_nodes() -> list[Node]:
+        was_asked.set()
+        return [{"CPU": 1.0}]
+
+    monkeypatch.setattr(tasks, "living_nodes", living_nodes)
+    with watched_nodes(no_cpu):
+        assert was_asked.wait(60)
+    assert not caplog.messages
+    assert not [thread for thread in threading.enumerate() if thread.name == "nodes"]
