@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +30,6 @@ from tests.nodes import lose, nodes
 from tests.processes import Job, Jobs, descendants, is_alive, running_jobs
 from tests.tiny import write_model
 
-NAMES = ("train", "answer", "evaluate")
-"""The jobs of a round, in order."""
-
 _NODES, _NODE_CPUS = 3, 2
 _WORKS = ("MapWorker", "MapBatches", "RayTrainWorker", "_read_some", "_score_one", "PrepareUnit")
 """In the titles of processes that work for a job."""
@@ -42,7 +39,7 @@ _QUIET_S = {"train": (1.0, 12.0), "answer": (1.0, 12.0), "evaluate": (0.0, 3.0)}
 
 @dataclass(frozen=True)
 class Round:
-    """The folders of a round, and its jobs: their flags, and what holds them against the undisturbed one's."""
+    """The folders of a round, and its jobs: name, command, and what holds it against the undisturbed one."""
 
     place: "Soak"
     folder: Path
@@ -61,21 +58,18 @@ class Round:
 
     @property
     def jobs(self) -> dict[str, list[str]]:
-        """The flags of each job."""
+        """Names and flags of the jobs, in order."""
         return {
             "train": self.training.flags,
             "answer": self.answering.flags(),
             "evaluate": disturbed_evaluation.flags_of(self.place.sides, self.folder / "evaluate"),
         }
 
-    def check(self, calm: "Round", name: str) -> None:
-        """Raise AssertionError where anything of a job differs from the undisturbed round's."""
-        if name == "train":
-            disturbed_training.assert_same_outcome(self.training, calm.training)
-        elif name == "answer":
-            disturbed.assert_exact(self.answering, calm.answering, self.place.ids)
-        else:
-            disturbed_evaluation.assert_same_evaluation(self.folder / "evaluate", calm.folder / "evaluate")
+    def check(self, calm: "Round") -> None:
+        """Raise AssertionError where anything differs from an undisturbed round."""
+        disturbed_training.assert_same_outcome(self.training, calm.training)
+        disturbed.assert_exact(self.answering, calm.answering, self.place.ids)
+        disturbed_evaluation.assert_same_evaluation(self.folder / "evaluate", calm.folder / "evaluate")
 
 
 class Soak:
@@ -86,10 +80,8 @@ class Soak:
         kills: How often what was killed of which job.
     """
 
-    def __init__(
-        self, folder: Path, jobs: Jobs, faults: Faults, cluster: Cluster, seed: int, names: Sequence[str] = NAMES
-    ) -> None:
-        """Write what the jobs read, and run these once."""
+    def __init__(self, folder: Path, jobs: Jobs, faults: Faults, cluster: Cluster, seed: int) -> None:
+        """Write what the jobs read, and run them once."""
         self.folder, self.jobs, self.faults, self.cluster = folder, jobs, faults, cluster
         self._rng = random.Random(seed)
         self.kills: collections.Counter[str] = collections.Counter()
@@ -98,15 +90,15 @@ class Soak:
         self.ids = disturbed.write_questions(folder / "questions")
         self.sides = disturbed_evaluation.write_sides(folder)
         self.calm = Round(self, folder / "calm")
-        for name in names:
-            self._run(name, self.calm.jobs[name], kills=0)
+        for name, flags in self.calm.jobs.items():
+            self._run(name, flags, kills=0)
 
-    def disturb(self, folder: str, kills: int, names: Sequence[str] = NAMES) -> None:
+    def disturb(self, name: str, kills: int) -> None:
         """Run a round with so many kills of each job; raise AssertionError where its outcome is another."""
-        disturbed_round = Round(self, self.folder / folder)
-        for name in names:
-            self._run(name, disturbed_round.jobs[name], kills)
-            disturbed_round.check(self.calm, name)
+        disturbed_round = Round(self, self.folder / name)
+        for job, flags in disturbed_round.jobs.items():
+            self._run(job, flags, kills)
+        disturbed_round.check(self.calm)
 
     def start(self, name: str, flags: list[str]) -> Job:
         """Start a job on the cluster."""
@@ -169,13 +161,13 @@ def _workers() -> dict[int, str]:
 
 
 @contextlib.contextmanager
-def running_soak(folder: Path, seed: int, names: Sequence[str] = NAMES) -> Iterator[Soak]:
-    """Start a head and three nodes, and run these jobs on them undisturbed."""
+def running_soak(folder: Path, seed: int) -> Iterator[Soak]:
+    """Start a head and three nodes, and run the jobs on them undisturbed."""
     faults = Faults(folder / "faults")
     with running_jobs(folder / "logs") as jobs:
         jobs.environment |= faults.environment
         with nodes(jobs.environment, _NODES, num_cpus=_NODE_CPUS) as cluster:
-            yield Soak(folder, jobs, faults, cluster, seed, names)
+            yield Soak(folder, jobs, faults, cluster, seed)
 
 
 def soak(minutes: float, seed: int, kills: int) -> collections.Counter[str]:

@@ -11,9 +11,9 @@ from torch.testing import assert_close
 from mrc.training import checkpoints
 from mrc.training.checkpoints import TrainState
 
-STEPS = 36
+STEPS = 72
 SAVE_STEPS = 3
-VALIDATION_STEPS = 18
+VALIDATION_STEPS = 36
 
 
 class Run:

@@ -25,7 +25,7 @@ from tests.disturbed import (
 )
 from tests.faults import Rule
 from tests.nodes import lose
-from tests.processes import descendants
+from tests.processes import Job, descendants
 
 pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1800)]
 
@@ -64,6 +64,13 @@ def test_killed_actor_and_lost_nodes(place: Place, run: Run) -> None:
     assert_exact(run, place.undisturbed, place.ids)
 
 
+def done_after(place: Place, job: Job, run: Run, done: dict[str, int]) -> dict[str, int]:
+    """Return what is committed once all that a dead driver left has ended; it did only what was left to do."""
+    place.wait_for_quiet()
+    assert_continued(job, run, done)
+    return run.committed
+
+
 def test_killed_and_terminated_driver(place: Place, run: Run) -> None:
     """A driver is killed before a unit's predictions are written, between those and its record, and after the record,
     where a second driver was refused while it lived; one is asked to stop; the last one has only the rest to do."""
@@ -72,9 +79,7 @@ def test_killed_and_terminated_driver(place: Place, run: Run) -> None:
         place.faults.set(Rule(point=point, match="/predictions/", action="kill_driver", skip=2))
         job = place.answer(run)
         assert job.wait() == -signal.SIGKILL, job.stderr
-        place.wait_for_quiet()
-        assert_continued(job, run, done)
-        done = run.committed
+        done = done_after(place, job, run, done)
 
     place.faults.set(Rule(point="wrote", match="/commits/", action="hold", skip=1, times=1_000))
     job = place.answer(run)
@@ -84,9 +89,7 @@ def test_killed_and_terminated_driver(place: Place, run: Run) -> None:
     assert re.match(rf"error: process {job.process.pid} on .* is writing to ", error_of(second))
     job.process.send_signal(signal.SIGKILL)
     assert job.wait() == -signal.SIGKILL
-    place.wait_for_quiet()
-    assert_continued(job, run, done)
-    done = run.committed
+    done = done_after(place, job, run, done)
 
     place.faults.set(Rule(point="write", match="/commits/", action="hold", skip=1, times=1_000))
     job = place.answer(run)
@@ -95,9 +98,7 @@ def test_killed_and_terminated_driver(place: Place, run: Run) -> None:
     assert job.wait() == 1
     assert re.fullmatch("error: .*the same command continues.*", error_of(job))
     assert not run.is_done
-    place.wait_for_quiet()
-    assert_continued(job, run, done)
-    done = run.committed
+    done = done_after(place, job, run, done)
     assert 4 <= len(done) < UNITS
 
     place.faults.set()

@@ -21,7 +21,7 @@ pytestmark = [pytest.mark.chaos, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Soak]:
-    with running_soak(tmp_path_factory.mktemp("nodes"), seed=5, names=["train", "evaluate"]) as made:
+    with running_soak(tmp_path_factory.mktemp("nodes"), seed=5) as made:
         yield made
 
 
@@ -40,7 +40,8 @@ def test_training_that_loses_nodes_workers_and_its_driver_ends_as_an_undisturbed
     place: Soak, tmp_path: pathlib.Path
 ) -> None:
     """Nodes are lost for good, and the driver that waits for others is asked to stop; the next one loses a worker and a
-    node, and is killed; what it was writing then is torn; the last one goes on to the end."""
+    node, and is killed; what it was writing then is torn; one is asked to stop while it trains; the last one goes on to
+    the end."""
     run = Round(place, tmp_path).training
     place.fill()
     place.faults.set(hold_checkpoint(2))
@@ -85,10 +86,24 @@ def test_training_that_loses_nodes_workers_and_its_driver_ends_as_an_undisturbed
     (cut_short / "trainer.pt").write_bytes(b"torn")
 
     place.fill()
+    place.faults.set(hold_checkpoint(2))
+    job = place.start("train", run.flags)
+    held(place, job)
+    assert f"continuing from the checkpoint of step {last_step}\n" in job.stdout
+    job.process.terminate()
+    job.wait_for(lambda: "asked to stop" in job.stdout, "the driver's answer")
     place.faults.set()
+    assert job.wait() == 1
+    [line] = job.stderr.splitlines()
+    stopped = re.fullmatch(r"error: stopped after step (\d+) with a checkpoint; the same command continues .*", line)
+    assert stopped
+    assert last_step + 2 * SAVE_STEPS <= int(stopped[1]) == run.last_step < STEPS
+    assert run.tells_steps(run.last_step)
+
+    stopped_step = run.last_step
     job = place.start("train", run.flags)
     assert job.wait() == 0, job.stderr
-    assert f"continuing from the checkpoint of step {last_step}\n" in job.stdout
+    assert f"continuing from the checkpoint of step {stopped_step}\n" in job.stdout
     assert run.tells_steps(STEPS)
     assert_same_outcome(run, place.calm.training)
 
@@ -117,7 +132,8 @@ def test_an_evaluation_that_loses_its_driver_and_all_nodes_ends_as_an_undisturbe
 
 
 def test_a_round_of_kills_changes_nothing(place: Soak) -> None:
-    """The short form of `benchmarks/soak.py`: of its shortest job something is killed at random."""
+    """The short form of `benchmarks/soak.py`: each of the three jobs loses something once."""
+    place.fill()
     place.faults.set()
-    place.disturb("kills", kills=1, names=["evaluate"])
+    place.disturb("kills", kills=1)
     assert sum(place.kills.values()) > 0

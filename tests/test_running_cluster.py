@@ -56,25 +56,32 @@ def train_flags(place: Place, output: pathlib.Path, **changes: object) -> list[s
     return [f"--{name}={value}" for name, value in values.items()]
 
 
-def test_a_submitted_run_shows_progress_and_leaves_a_checkpoint_to_go_on_from_where_it_is_stopped(
+def test_a_submitted_run_shows_progress_and_one_that_is_stopped_leaves_a_checkpoint_to_go_on_from(
     place: Place, tmp_path: pathlib.Path
 ) -> None:
     output = tmp_path / "out"
     train = [sys.executable, "jobs/train.py", *train_flags(place, output)]
     place.faults.set(hold_checkpoint(3))
-    submit = [*SUBMIT, ".", "--submission-id=night", "--", *train, "--save_steps=1"]
-    stopped = place.jobs.start(submit, RAY_ADDRESS=place.head.url)
-    stopped.wait_for(lambda: bool(place.faults.held()), "the third checkpoint of the job")
-    stop = place.jobs.start([RAY, "job", "stop", "night"], RAY_ADDRESS=place.head.url)
-    stopped.wait_for(lambda: "asked to stop" in stopped.stdout, "the job's answer")
+    first = [*SUBMIT, ".", "--submission-id=first", "--", *train, "--save_steps=1"]
+    stopped = place.jobs.start(first, RAY_ADDRESS=place.head.url)
+    stopped.wait_for(lambda: bool(place.faults.held()), "the third checkpoint of the first job")
+    stop = place.jobs.start([RAY, "job", "stop", "first"], RAY_ADDRESS=place.head.url)
+    stopped.wait_for(lambda: "asked to stop" in stopped.stdout, "the first job's answer")
     place.faults.set()
     assert stop.wait() == 0
     stopped.wait()  # with 0: Ray tells a stopped job from a failed one
     assert "was stopped" in stopped.stdout
     assert re.search(r"step \d+/40 .* questions/s", stopped.stdout)
-    said = re.search(r"error: stopped after step (\d+) with a checkpoint; the same command", stopped.stdout)
+    said = re.search(r"error: stopped after step ([\d,]+) with a checkpoint; the same command", stopped.stdout)
     assert said, stopped.stdout
-    assert (output / "checkpoints" / f"step-{int(said[1]):08d}" / "state.json").exists()
+    step = int(said[1].replace(",", ""))
+    assert (output / "checkpoints" / f"step-{step:08d}" / "state.json").exists()
+    second = [*SUBMIT, ".", "--submission-id=second", "--", *train, "--save_steps=1000000"]
+    continued = place.jobs.start(second, RAY_ADDRESS=place.head.url)
+    assert continued.wait() == 0, continued.stdout
+    assert f"continuing from the checkpoint of step {said[1]}" in continued.stdout
+    assert (output / "result.json").exists()
+    wait_until(lambda: "succeeded" in continued.stdout, "the status of the second job")
 
 
 def test_cause_of_a_failed_worker_is_told(place: Place, tmp_path: pathlib.Path) -> None:

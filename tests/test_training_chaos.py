@@ -48,6 +48,9 @@ def test_a_killed_driver_takes_its_cluster_along_and_the_console_has_our_lines_o
     assert f"continuing from the checkpoint of step {SAVE_STEPS}\n" in job.stdout
     assert re.search(r"step 12/12 .* loss [\d.]+ .* questions/s", job.stdout)
     assert run.tells_steps(12)
+    again = jobs.train(*run.flags)
+    assert again.wait() == 0
+    assert "this run is done" in again.stdout
     # Only now, since Ray's agents try for a minute to tell a cluster that is gone.
     wait_until(lambda: not any(map(is_alive, started)), "the end of the killed driver's Ray processes")
 

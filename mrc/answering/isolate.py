@@ -1,8 +1,8 @@
 """A unit that keeps ending the process that reads it -> the rows that do, found by halving.
 
-A probe is an actor that reads some of a unit's rows and answers them, and writes nothing. The unit's rows are halved,
-and those of a half where the probe dies, or fails, down to single ones. Each death costs a start of the model; 2,048
-rows with one bad one among them cost about twelve.
+A probe is an actor that reads some of a unit's rows and answers them, and writes nothing. Where it dies, or fails, the
+rows that it was given are halved, down to single ones. Each death costs a start of the model; 2,048 rows with one bad
+one among them cost about twelve.
 """
 
 import logging
@@ -61,7 +61,7 @@ class Isolation:
         logger.warning("unit %s keeps ending its process: looking for the rows that do it", order.unit.name)
         if self._fails(order, ()) and (detail := self._fails(order, ())):
             raise RunError(f"unit {order.unit.name} ends its process before any of its rows is read: {detail}")
-        found = self._halve(order, range(num_items))
+        found = self._search(order, range(num_items))
         for item, (_, detail) in found.items():
             logger.warning("unit %s, item %d cannot be read: %s", order.unit.name, item, detail)
         return found
@@ -75,15 +75,16 @@ class Isolation:
         if self._probe is not None:
             ray.kill(self._probe)
 
-    def _halve(self, order: Order, items: Sequence[int]) -> dict[int, tuple[str, str]]:
-        """Search among items that failed together."""
+    def _search(self, order: Order, items: Sequence[int]) -> dict[int, tuple[str, str]]:
+        detail = self._fails(order, items)
+        if not detail:
+            return {}
         if len(items) == 1:
-            # Once more alone: a node that is lost takes the innocent along.
+            # Twice alone: a node that is lost takes the innocent along.
             detail = self._fails(order, items)
             return {items[0]: ("ends_the_process", detail)} if detail else {}
         middle = len(items) // 2
-        halves = [half for half in (items[:middle], items[middle:]) if self._fails(order, half)]
-        return {item: found for half in halves for item, found in self._halve(order, half).items()}
+        return self._search(order, items[:middle]) | self._search(order, items[middle:])
 
     def _fails(self, order: Order, items: Sequence[int]) -> str:
         """Return how a process fails that reads some items of a unit, "" where it does not."""
