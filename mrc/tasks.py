@@ -26,53 +26,55 @@ def living_nodes() -> list[Node]:
     return [node["Resources"] for node in nodes if node["Alive"]]
 
 
-class Reminder:
-    """Says when to tell what work waits for that has not begun: after a while, and now and then from there on."""
+class NodeWatch:
+    """Tells what the cluster lacks for work that has not begun: after a while, and now and then from there on."""
 
-    def __init__(self) -> None:
+    def __init__(self, lack: Callable[[Sequence[Node]], str]) -> None:
+        """Begin to wait.
+
+        Args:
+            lack: Says what of the nodes that live keeps all work waiting; "" where nothing does.
+        """
+        self._lack = lack
         self.restart()
 
     def restart(self) -> None:
-        """Begin to wait."""
+        """Begin to wait anew."""
         self._next = time.monotonic() + _PATIENCE_S
 
-    def is_due(self) -> bool:
-        """Tell whether it is time, once each time."""
-        now = time.monotonic()
-        if now < self._next:
-            return False
-        self._next = now + _REPEAT_S
-        return True
+    def look(self) -> None:
+        """Tell what is lacking where it is time to, and begin anew where nothing is."""
+        lacking = self._lack(living_nodes())
+        if not lacking:
+            self.restart()
+        elif time.monotonic() >= self._next:
+            logger.warning("waiting for nodes: %s", lacking)
+            self._next = time.monotonic() + _REPEAT_S
 
 
 @contextlib.contextmanager
 def watched_nodes(lack: Callable[[Sequence[Node]], str]) -> Iterator[None]:
-    """Tell now and then, from a thread beside, what the cluster lacks: Ray Data waits for it without a word.
-
-    Args:
-        lack: Says what of the nodes that live keeps all work waiting; "" where nothing does.
-    """
+    """Have a NodeWatch look from a thread beside what is done here: Ray Data waits for nodes without a word."""
     is_over = threading.Event()
 
-    def watch() -> None:
-        reminder = Reminder()
+    def look_on() -> None:
+        watch = NodeWatch(lack)
         while not is_over.wait(_PATIENCE_S / 2):
-            try:
-                lacking = lack(living_nodes())
-            except Exception:  # the cluster does not answer, which the work itself finds out
-                continue
-            if not lacking:
-                reminder.restart()
-            elif reminder.is_due():
-                logger.warning("waiting for nodes: %s", lacking)
+            # A cluster that does not answer is what the work itself finds out.
+            with contextlib.suppress(Exception):
+                watch.look()
 
-    watcher = threading.Thread(target=watch, name="nodes", daemon=True)
+    watcher = threading.Thread(target=look_on, name="nodes", daemon=True)
     watcher.start()
     try:
         yield
     finally:
         is_over.set()
         watcher.join(_PATIENCE_S)
+
+
+def _cpus_lacking(nodes: Sequence[Node]) -> str:
+    return "" if any(node.get("CPU", 0) >= 1 for node in nodes) else "the cluster has none with a CPU for tasks"
 
 
 def results(refs: Any) -> Any:
@@ -85,11 +87,11 @@ def results(refs: Any) -> Any:
         refs: A reference to a result, or a list of them.
     """
     pending = refs if isinstance(refs, list) else [refs]
-    reminder = Reminder()
+    watch = NodeWatch(_cpus_lacking)
     while pending:
         _, pending = ray.wait(pending, num_returns=len(pending), timeout=_PATIENCE_S, fetch_local=False)
-        if pending and not any(node.get("CPU", 0) >= 1 for node in living_nodes()) and reminder.is_due():
-            logger.warning("waiting for nodes: the cluster has none with a CPU for tasks")
+        if pending:
+            watch.look()
     try:
         return ray.get(refs)
     except ray.exceptions.RayTaskError as error:

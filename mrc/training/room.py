@@ -1,13 +1,10 @@
 """Whether the workers fit on the cluster: refused at once where they never will, told while they wait for nodes."""
 
-import logging
 from collections.abc import Sequence
 
 from mrc.errors import UsageError
-from mrc.tasks import Node, Reminder, living_nodes
+from mrc.tasks import Node, NodeWatch
 from mrc.training.config import TrainConfig
-
-logger = logging.getLogger("mrc")
 
 
 def check_cluster(config: TrainConfig, nodes: Sequence[Node]) -> bool:
@@ -61,14 +58,11 @@ class Room:
 
     def __init__(self, config: TrainConfig, *, use_gpu: bool) -> None:
         """Take what was asked for."""
-        self._config, self._use_gpu = config, use_gpu
-        self._reminder = Reminder()
+        self._watch = NodeWatch(lambda nodes: _gpus_lacking(config, nodes, use_gpu) or _places_lacking(config, nodes))
 
     def look(self, *, has_workers: bool) -> None:
         """Tell what is waited for, now and then, as long as there are no workers."""
         if has_workers:
-            self._reminder.restart()
-        elif self._reminder.is_due():
-            nodes = living_nodes()
-            if lack := _gpus_lacking(self._config, nodes, self._use_gpu) or _places_lacking(self._config, nodes):
-                logger.warning("waiting for nodes: %s", lack)
+            self._watch.restart()
+        else:
+            self._watch.look()
