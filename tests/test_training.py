@@ -24,7 +24,7 @@ from mrc.training.checkpoints import TrainState
 from mrc.training.config import MAY_CHANGE
 from mrc.training.data import plan_data
 from mrc.training.prepare import UnitRecord, check_rejects
-from mrc.training.progress import RunLog, describe, duration
+from mrc.training.progress import RunLog, describe, duration, write_rows
 from mrc.training.room import check_cluster
 from mrc.windows import WindowConfig
 
@@ -261,7 +261,7 @@ def logged(output: str) -> list[tuple[str, int, float]]:
 @pytest.mark.parametrize("remote", [False, True])
 def test_a_run_that_goes_on_writes_the_steps_after_its_checkpoint_again(remote: bool, tmp_path: pathlib.Path) -> None:
     output = memory_url() if remote else str(tmp_path / "out")
-    log = RunLog(output, resumed_step=0)
+    log = RunLog(output)
     for each in (row(10), row(20), row(20, "validation"), row(30)):
         log.write(each)
     log.close()
@@ -271,6 +271,19 @@ def test_a_run_that_goes_on_writes_the_steps_after_its_checkpoint_again(remote: 
     assert logged(output) == [("train", 10, 0.1), ("train", 20, 0.05), ("validation", 20, 0.05), ("train", 30, 0.125)]
     events = [name for name in storage.list_files(storage.join(output, "logs")) if "tfevents" in name]
     assert len(events) == 2
+
+
+def test_a_run_that_goes_on_tells_what_a_killed_driver_did_not(folder: str) -> None:
+    rows = [row(10), row(20), row(20, "validation"), row(30)]
+    url = checkpoints.save(folder, TrainState(step=30), lambda local: write_rows(local, rows))
+    output = storage.join(folder, "out")
+    metrics = storage.join(output, "logs", "metrics.jsonl")
+    for heard in range(len(rows) + 1):
+        # The last line was cut short, with the process that wrote it.
+        text = "".join(json.dumps(each) + "\n" for each in rows[:heard]) + '{"kind": "tr'
+        storage.write_text(metrics, text)
+        RunLog(output, checkpoint=url, resumed_step=30).close()
+        assert [json.loads(line) for line in storage.read_text(metrics).splitlines()] == rows
 
 
 def test_a_line_says_what_a_person_wants_to_know() -> None:

@@ -2,6 +2,7 @@
 
     checkpoints/step-00000120/model/          the model folder, as the run would leave it
                              /trainer.pt      optimizer, gradient scaler
+                             /metrics.jsonl   what was reported up to here
                              /state.json      the marker: step, best step, evaluations so far
 
 A folder without its marker was cut short, in writing or in deleting, and is never loaded. (Ray Train has a checkpoint

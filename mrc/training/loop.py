@@ -33,6 +33,7 @@ from mrc.training.config import TrainConfig
 from mrc.training.dropout import CheapDropout
 from mrc.training.feed import Feed, Step
 from mrc.training.meter import Meter
+from mrc.training.progress import Row, read_rows, write_rows
 from mrc.training.schedule import Schedule
 from mrc.training.signals import Signals
 from mrc.training.store import WindowStore
@@ -87,6 +88,7 @@ class _Worker:
         self.assignment, self.config = assignment, assignment.train
         found = checkpoints.committed(assignment.checkpoints)
         self.state = found[-1][1] if found else TrainState(step=0)
+        self.reported: list[Row] = read_rows(found[-1][0]) if found else []
         self._load(found[-1][0] if found else None)
         store = WindowStore(assignment.train_windows)
         self.schedule = Schedule.of(self.config, len(store.lengths))
@@ -228,6 +230,7 @@ class _Worker:
         self._reader(span).save_pretrained(folder / "model")
         state = {"optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict()}
         torch.save(state, folder / "trainer.pt")
+        write_rows(folder, self.reported)
 
     def _reader(self, span: SpanConfig) -> Reader:
         window, precision = self.assignment.window, self.config.precision
@@ -249,8 +252,9 @@ class _Worker:
         }
         self._post(row)
 
-    def _post(self, row: dict[str, Any]) -> None:
+    def _post(self, row: Row) -> None:
         if self.rank == 0:
+            self.reported.append(row)
             self.assignment.conductor.post.remote(row)
 
 

@@ -8,7 +8,7 @@ import contextlib
 import json
 import logging
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from mrc import storage
 from mrc.errors import MrcError
 
 logger = logging.getLogger("mrc")
+
+METRICS = "metrics.jsonl"
 
 Row = dict[str, Any]
 
@@ -73,26 +75,35 @@ class RunLog:
     """Writes the rows of a run to the console, `metrics.jsonl` and TensorBoard, into an output folder at any URL.
 
     Steps that are done again, by a run that continues from a checkpoint or by workers that were started again from it,
-    take the place of what they wrote before.
+    take the place of what they wrote before. What a driver did not come to write before it was killed, the next one
+    writes from the checkpoint.
     """
 
-    def __init__(self, output: str, *, resumed_step: int) -> None:
+    def __init__(self, output: str, *, checkpoint: str | None = None, resumed_step: int = 0) -> None:
+        """Open the log.
+
+        Args:
+            output: URL of the run's folder.
+            checkpoint: URL of the checkpoint that the run continues from.
+            resumed_step: The checkpoint's step.
+        """
         self._url = storage.join(output, "logs")
         self._temporary = None if storage.is_local(output) else tempfile.TemporaryDirectory(prefix="mrc-logs-")
         self._folder = Path(self._temporary.name) if self._temporary else Path(storage.local_path(self._url))
         self._folder.mkdir(parents=True, exist_ok=True)
-        url = storage.join(self._url, "metrics.jsonl")
-        text = storage.read_text(url) if storage.exists(url) else ""
-        self._begin(text, before=(resumed_step + 1 if resumed_step else 0, False))
+        self._begin(read_rows(self._url), before=(resumed_step + 1 if resumed_step else 0, False))
+        for row in read_rows(checkpoint) if checkpoint else []:
+            if _place(row) > self._last:
+                self._record(row)
 
-    def _begin(self, text: str, before: tuple[int, bool]) -> None:
-        """Open both files, with those rows of a `metrics.jsonl` that stand before a place."""
+    def _begin(self, rows: list[Row], before: tuple[int, bool]) -> None:
+        """Open both files, with those rows that stand before a place."""
         from torch.utils.tensorboard import SummaryWriter  # slow to import, and only a run needs it
 
-        kept = [row for row in _read_rows(text) if _place(row) < before]
+        kept = [row for row in rows if _place(row) < before]
         self._last = _place(kept[-1]) if kept else (-1, False)
-        self._jsonl = (self._folder / "metrics.jsonl").open("w", encoding="utf-8")
-        self._jsonl.writelines(json.dumps(row) + "\n" for row in kept)
+        write_rows(self._folder, kept)
+        self._jsonl = (self._folder / METRICS).open("a", encoding="utf-8")
         self._tensorboard = SummaryWriter(str(self._folder / "tensorboard"), purge_step=before[0])
 
     def write(self, row: Row) -> None:
@@ -101,19 +112,22 @@ class RunLog:
         if _place(row) <= self._last:
             self._jsonl.close()
             self._tensorboard.close()
-            self._begin((self._folder / "metrics.jsonl").read_text(encoding="utf-8"), before=_place(row))
-        self._last = _place(row)
-        self._jsonl.write(json.dumps(row) + "\n")
-        self._jsonl.flush()
-        for name, value in row.items():
-            if isinstance(value, int | float) and name not in ("step", "total_steps"):
-                self._tensorboard.add_scalar(f"{row['kind']}/{name}", value, row["step"])
+            self._begin(read_rows(str(self._folder)), before=_place(row))
+        self._record(row)
         if row["kind"] == "validation":
             self._tensorboard.flush()
             try:
                 self._upload()
             except OSError as error:
                 logger.warning("the logs are not in the output folder yet: %s", error)
+
+    def _record(self, row: Row) -> None:
+        self._last = _place(row)
+        self._jsonl.write(json.dumps(row) + "\n")
+        self._jsonl.flush()
+        for name, value in row.items():
+            if isinstance(value, int | float) and name not in ("step", "total_steps"):
+                self._tensorboard.add_scalar(f"{row['kind']}/{name}", value, row["step"])
 
     def close(self) -> None:
         """Finish the files."""
@@ -128,11 +142,21 @@ class RunLog:
             storage.upload_tree(str(self._folder), self._url)
 
 
-def _read_rows(text: str) -> Iterator[Row]:
-    """Read the lines of a `metrics.jsonl`; the last one may have been cut short by the death of its writer."""
+def write_rows(folder: Path, rows: Iterable[Row]) -> None:
+    """Write the `metrics.jsonl` of a folder."""
+    with (folder / METRICS).open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def read_rows(folder: str) -> list[Row]:
+    """Read the `metrics.jsonl` of a folder at any URL, if it has one; a kill may have cut its last line short."""
+    url = storage.join(folder, METRICS)
+    text = storage.persistently(lambda: storage.read_text(url) if storage.exists(url) else "")
+    rows = []
     for line in text.splitlines():
         with contextlib.suppress(json.JSONDecodeError):
-            yield json.loads(line)
+            rows.append(json.loads(line))
+    return rows
 
 
 def _place(row: Row) -> tuple[int, bool]:
