@@ -14,6 +14,7 @@ import resource
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def measure_reading(folder: str, unit_rows: int) -> dict[str, Any]:
     model = write_tiny_reader(Path(folder))
     config = AnswerConfig(model=model, input=f"sample://test?num_examples={unit_rows}", unit_rows=unit_rows)
     planned = plan(config, SourceConfig())
-    work, [unit] = work_of(planned, threads=1), planned.units
+    work, [unit] = replace(work_of(planned), threads=1), planned.units
     rise, began = _meter(), time.perf_counter()
     texts, windows = read_and_window(work, Order(unit))
     block = pickle.dumps(texts, protocol=5), pickle.dumps((windows, len(texts.examples)), protocol=5)

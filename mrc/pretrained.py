@@ -1,31 +1,26 @@
-"""Model folders and names on a hub -> config, tokenizer and settings: what a driver needs of a model, and no more.
+"""Model folders and names on a hub -> config and tokenizer: what a driver needs of a model, and no more.
 
 Nothing of a folder is executed: neither Python code that it brings nor kernels on the hub that its config names are
 loaded. (Transformers is to be told so: by default it asks on the console. And by default it has a service on the hub
 convert pickled weights, to which it sends the user's token.)
 """
 
-import json
 import logging
 import os
 import pathlib
 import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from typing import Any
 
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
+from mrc import storage
 from mrc.errors import UsageError
-from mrc.spans import SpanConfig
-from mrc.windows import WindowConfig
+from mrc.windows import PairTokenizer
 from mrc.windows.pairs import read_template
-
-SETTINGS = "reader.json"
-"""The file of a model folder with the settings that its reader was trained and scored with."""
 
 _T5_FAMILY = ("t5", "mt5", "umt5")
 
@@ -53,6 +48,20 @@ def load_tokenizer(model: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def load_pairs(model: str) -> PairTokenizer:
+    """Check a model's config and load what windows take of its tokenizer.
+
+    Args:
+        model: A folder, the URL of one, or a name on the hub.
+
+    Raises:
+        UsageError: As `load_config` and `load_tokenizer` do.
+    """
+    with storage.local_copy(model) as folder:
+        load_config(folder)
+        return PairTokenizer.of(load_tokenizer(folder))
+
+
 def load_config(model: str) -> Any:
     """Load a model's config, the cheapest sign that the model is there. Raises UsageError as `load_model` does."""
     with explained(model):
@@ -68,23 +77,6 @@ def load_config(model: str) -> Any:
 def is_t5_family(config: Any) -> bool:
     """Tell whether a config is of a model whose encoder alone becomes the reader."""
     return config.model_type in _T5_FAMILY
-
-
-def load_settings(folder: str | pathlib.Path, changes: dict[str, Any]) -> tuple[WindowConfig, SpanConfig]:
-    """Return the settings of a model folder with changes; the defaults where the folder has none.
-
-    Raises:
-        UsageError: A change is no setting, or out of its range.
-    """
-    known = {**asdict(WindowConfig()), **asdict(SpanConfig())}
-    unknown = changes.keys() - known.keys()
-    if unknown:
-        raise UsageError(f"unknown setting {', '.join(sorted(unknown))}: the settings are {', '.join(known)}")
-    path = pathlib.Path(folder) / SETTINGS
-    saved = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    values = {name: value for name, value in {**known, **saved, **changes}.items() if name in known}
-    window = {name: values.pop(name) for name in asdict(WindowConfig())}
-    return WindowConfig(**window), SpanConfig(**values)
 
 
 @contextmanager

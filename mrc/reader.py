@@ -17,8 +17,9 @@ from mrc import pipeline, storage
 from mrc.errors import UsageError
 from mrc.examples import Example, Prediction
 from mrc.finder import Look, SpanFinder
+from mrc.model_files import SETTINGS, load_settings
 from mrc.models import load_model
-from mrc.pretrained import SETTINGS, load_settings, load_tokenizer
+from mrc.pretrained import load_tokenizer
 from mrc.probes import check_fits
 from mrc.spans import ExampleSpans, SpanConfig, locate, make_predictions
 from mrc.windows import PairTokenizer, WindowConfig, Windows, make_windows

@@ -5,7 +5,8 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import ray
 
@@ -16,8 +17,28 @@ logger = logging.getLogger("mrc")
 _PATIENCE_S = 20.0
 _REPEAT_S = 300.0
 
+T = TypeVar("T")
+
 Node = Mapping[str, float]
 """Resources of a node that lives, as Ray tells them."""
+
+
+def while_ray_starts(start_ray: Callable[[], None], load: Callable[[], T]) -> T:
+    """Start Ray, whose processes take seconds to come up, and load something in a thread meanwhile.
+
+    Not the other way round: Linux ends Ray's processes with the thread that started them.
+
+    Args:
+        start_ray: Connects to a cluster.
+        load: Imports and reads what is needed then.
+
+    Returns:
+        What `load` did; raises what either raised.
+    """
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        loaded = pool.submit(load)
+        start_ray()
+        return loaded.result()
 
 
 def living_nodes() -> list[Node]:

@@ -3,6 +3,8 @@
 import json
 import pathlib
 import shutil
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,14 +18,16 @@ from mrc import storage
 from mrc.answering import AnswerConfig, Plan, pipeline, plan, records
 from mrc.answering.config import MAY_CHANGE, check_input
 from mrc.answering.pipeline import Shape, shape_of
-from mrc.answering.plan import model_fingerprint
 from mrc.answering.progress import Progress, duration
 from mrc.answering.records import Ledger, UnitRecord
 from mrc.answering.run import check_folder
 from mrc.errors import UsageError
 from mrc.metrics import Sums
+from mrc.model_files import check_there, load_settings, model_fingerprint
 from mrc.settings import write_settings
 from mrc.sources import SourceConfig
+from mrc.spans import SpanConfig
+from mrc.windows import WindowConfig
 from tests.source_files import make_examples, write_jsonl
 from tests.tiny import write_reader
 
@@ -160,7 +164,43 @@ def test_values_that_no_run_can_use_are_refused_by_their_flag(name: str, value: 
         AnswerConfig(**{name: value})
 
 
-# Fingerprints and folders
+# Models, fingerprints and folders
+
+
+@pytest.mark.parametrize("job", ["answering", "training"])
+def test_a_job_is_planned_without_torch_which_is_loaded_while_ray_starts(job: str, model: str) -> None:
+    data = {"answering": "input", "training": "train_data"}[job] + "='sample://train?num_examples=4'"
+    lines = (
+        "import sys",
+        f"from mrc.{job} import CONFIGS, plan",
+        f"first, *others = CONFIGS; plan(first(model={model!r}, {data}), *(of() for of in others))",
+        "sys.exit('torch was imported' if 'torch' in sys.modules else 0)",
+    )
+    ended = subprocess.run([sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_a_model_without_its_config_is_missing_wherever_it_is(model: str, tmp_path: pathlib.Path) -> None:
+    url = f"memory://{uuid.uuid4().hex}/model"
+    storage.upload_tree(model, url)
+    for there in (model, f"file://{model}", url):
+        check_there(there)
+    storage.remove(storage.join(url, "config.json"))
+    for missing in (url, str(tmp_path), "memory://nowhere/model", "nowhere/model"):
+        with pytest.raises(UsageError, match=rf"^--model {missing}: .*on a machine that reaches the hub\)$"):
+            check_there(missing)
+
+
+def test_settings_on_a_store_are_a_folders(model: str) -> None:
+    url = f"memory://{uuid.uuid4().hex}/model"
+    assert load_settings(url, {}) == (WindowConfig(), SpanConfig())
+    storage.write_text(
+        storage.join(url, "reader.json"), '{"doc_stride": 16, "n_best_size": 3, "of_a_later_version": 1}'
+    )
+    window, span = load_settings(url, {"n_best_size": 4})
+    assert (window.doc_stride, span.n_best_size) == (16, 4)
+    with pytest.raises(UsageError, match="unknown setting stride"):
+        load_settings(url, {"stride": 1})
 
 
 def test_a_models_fingerprint_is_that_of_its_bytes(model: str, tmp_path: pathlib.Path) -> None:

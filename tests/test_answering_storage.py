@@ -110,7 +110,7 @@ def planned(tmp_path_factory: pytest.TempPathFactory) -> Plan:
 
 @pytest.fixture(scope="module")
 def made_once(planned: Plan) -> tuple[Reader, Work]:
-    return Reader.from_pretrained(planned.config.model, precision="float32"), work_of(planned, threads=None)
+    return Reader.from_pretrained(planned.config.model, precision="float32"), work_of(planned)
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def driver(made_once: tuple[Reader, Work], monkeypatch: pytest.MonkeyPatch) -> D
     driver = Driver(reader, job)
     running = importlib.import_module("mrc.answering.run")
     monkeypatch.setattr(running, "stream", driver.stream)
-    monkeypatch.setattr(running, "work_of", lambda plan, threads: replace(job, plan=plan))
+    monkeypatch.setattr(running, "work_of", lambda plan: replace(job, plan=plan))
     monkeypatch.setattr(best, "_write_buckets", SimpleNamespace(remote=cast(Any, best._write_buckets)._function))
     for name in ("put", "get"):
         monkeypatch.setattr(ray, name, lambda value: value)

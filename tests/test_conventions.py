@@ -21,7 +21,7 @@ LAYERS = (
     {"errors", "examples"},
     {"validation", "windows", "spans", "metrics", "batching"},
     {"storage"},
-    {"settings", "sources", "pipeline", "sample", "tasks", "pretrained"},
+    {"settings", "sources", "pipeline", "sample", "tasks", "pretrained", "model_files"},
     {"models", "packing", "probes", "finder", "reader"},
     {"training", "answering", "evaluation"},
     {"report"},
@@ -42,6 +42,7 @@ PURE = (
     "sources",
     "sample",
     "pipeline",
+    "model_files",
 )
 TORCHLESS = ("training.prepare", "training.progress", "answering.stages", "evaluation.exchange")
 """What the tasks and actors of a job unpickle where they hold no model."""

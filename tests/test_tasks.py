@@ -1,4 +1,4 @@
-"""What a job tells of the nodes that it waits for."""
+"""What a job does while Ray starts, and what it tells of the nodes that it waits for."""
 
 import threading
 from collections.abc import Sequence
@@ -6,7 +6,36 @@ from collections.abc import Sequence
 import pytest
 
 from mrc import tasks
-from mrc.tasks import Node, watched_nodes
+from mrc.errors import UsageError
+from mrc.tasks import Node, watched_nodes, while_ray_starts
+
+
+def test_ray_is_started_by_this_thread_while_another_loads() -> None:
+    has_begun, may_end = threading.Event(), threading.Event()
+    starters: list[threading.Thread] = []
+
+    def start_ray() -> None:
+        starters.append(threading.current_thread())
+        assert has_begun.wait(60), "what is loaded waits for Ray"
+        may_end.set()
+
+    def load() -> str:
+        has_begun.set()
+        assert may_end.wait(60), "Ray waits for what is loaded"
+        return "a tokenizer"
+
+    assert while_ray_starts(start_ray, load) == "a tokenizer"
+    assert starters == [threading.current_thread()]
+
+
+def test_a_model_that_does_not_load_and_ray_that_does_not_start_are_told() -> None:
+    def refuse() -> str:
+        raise UsageError("no such model")
+
+    with pytest.raises(UsageError, match="no such model"):
+        while_ray_starts(lambda: None, refuse)
+    with pytest.raises(UsageError, match="no such model"):
+        while_ray_starts(refuse, lambda: None)  # type: ignore[arg-type]
 
 
 def no_cpu(nodes: Sequence[Node]) -> str:

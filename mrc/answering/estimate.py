@@ -14,7 +14,7 @@ _ROWS = 64
 def estimate(plan: Plan) -> str:
     """Describe a plan, and answer its first rows to tell how fast this machine is."""
     first = replace(plan.units[0], stop=min(plan.units[0].stop, plan.units[0].start + _ROWS))
-    work = work_of(plan, threads=None)
+    work = work_of(plan)
     reader = load_reader(work)
     texts, windows = read_and_window(work, Order(first))
     began = time.perf_counter()

@@ -1,8 +1,6 @@
 """What the user named -> a plan: units, settings and fingerprints, checked as far as it can be without a cluster."""
 
 import hashlib
-import os
-import pickle
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -18,6 +16,7 @@ from mrc.answering.output import check_kept, output_schema
 from mrc.errors import BadFileError, UsageError
 from mrc.examples import Example, Reject
 from mrc.metrics import fitting_scorer, is_korean
+from mrc.model_files import check_there, load_settings, model_fingerprint
 from mrc.settings import resolved
 from mrc.sources import (
     PAIR_COLUMNS,
@@ -34,13 +33,12 @@ from mrc.sources import (
     select_rows,
 )
 from mrc.spans import SpanConfig
-from mrc.windows import PairTokenizer, WindowConfig
+from mrc.windows import WindowConfig
 
 _UNIT_ROWS = 2_048
 _LEAST_ROWS = 64
 _FEW_UNITS = 16
 _PEEKED_ROWS = 200
-_HASHED_BYTES = 16 * 2**20
 
 T = TypeVar("T")
 
@@ -79,8 +77,6 @@ class Plan:
     units: tuple[Unit, ...]
     bad_files: dict[str, str]
     """Files that are left out, and what is wrong with them."""
-    tokenizer: bytes
-    """Pickled, so that only those who window units import what it is of."""
     window: WindowConfig
     span: SpanConfig
     scorer: str
@@ -118,13 +114,8 @@ def plan(config: AnswerConfig, source: SourceConfig) -> Plan:
     check_input(config)
     # Tasks and actors have other working directories than the driver.
     config = replace(config, model=storage.absolute(config.model), output=storage.absolute(config.output, new=True))
-    # They import transformers, which the tasks that unpickle a plan do without.
-    from mrc.pretrained import load_config, load_settings, load_tokenizer
-
-    with storage.local_copy(config.model) as folder:
-        load_config(folder)
-        tokenizer = pickle.dumps(PairTokenizer.of(load_tokenizer(folder)))
-        window, span = load_settings(folder, config.reader_settings())
+    check_there(config.model)
+    window, span = load_settings(config.model, config.reader_settings())
     if config.n_best_size is not None:
         # Probabilities are shares among the model's own n best, fewer of which may be written.
         span = replace(span, n_best_size=max(span.n_best_size, config.n_best_size))
@@ -141,7 +132,6 @@ def plan(config: AnswerConfig, source: SourceConfig) -> Plan:
         input=read,
         units=tuple(units),
         bad_files=bad_files,
-        tokenizer=tokenizer,
         window=window,
         span=span,
         scorer=scorer,
@@ -198,24 +188,6 @@ def _fitting_scorer(read: Input, units: Sequence[Unit]) -> str:
         korean=sum(is_korean(example.question) for example in examples),
         unanswerable=sum(example.answers == () for example in examples),
     )
-
-
-def model_fingerprint(model: str) -> str:
-    """Name the content of a model: of a folder here all its bytes, elsewhere sizes and tags, on a hub the commit."""
-    digest = hashlib.blake2b(digest_size=16)
-    if "://" not in model and not os.path.isdir(model):
-        from mrc.pretrained import load_config
-
-        return f"commit {getattr(load_config(model), '_commit_hash', None)}"
-    for url in storage.list_files(model):
-        digest.update(f"{url.rsplit('/', 1)[-1]}\0".encode())
-        if not storage.is_local(url):
-            digest.update(storage.stamp(url).encode())
-            continue
-        with open(storage.local_path(url), "rb") as file:
-            while chunk := file.read(_HASHED_BYTES):
-                digest.update(chunk)
-    return digest.hexdigest()
 
 
 def _input_fingerprint(read: Input, units: Sequence[Unit]) -> str:

@@ -13,6 +13,8 @@ answers/config.yaml     the resolved config with fingerprints of model and input
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
@@ -29,10 +31,10 @@ from mrc.answering.plan import Plan
 from mrc.answering.progress import Progress
 from mrc.answering.records import RECORDS, Ledger, UnitRecord
 from mrc.answering.stages import UnitError
-from mrc.answering.work import Order, work_of
+from mrc.answering.work import Order, Work, work_of
 from mrc.errors import MrcError, RunError, UsageError
 from mrc.settings import differences, read_settings, write_settings
-from mrc.tasks import living_nodes, watched_nodes
+from mrc.tasks import living_nodes, watched_nodes, while_ray_starts
 
 logger = logging.getLogger("mrc")
 
@@ -58,7 +60,8 @@ def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Outcome:
         start_ray: Connects to a cluster; called where there is anything to do, and the folder is this job's.
 
     Raises:
-        UsageError: The folder holds another run or belongs to another driver, or the cluster is too small.
+        UsageError: The folder holds another run or belongs to another driver, the model is none that can be read, or
+            the cluster is too small.
         RunError: Too many rows were rejected, or some units could not be answered; the same command goes on.
     """
     if not plan.config.overwrite:
@@ -66,7 +69,7 @@ def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Outcome:
         if done := finished(plan):
             logger.info("this job is done: %s", plan.url("manifest.json"))
             return done
-    start_ray()
+    work = while_ray_starts(start_ray, partial(work_of, plan))
     shape = shape_of(plan.config, living_nodes(), len(plan.units))
     with lease(plan.config.output) as check_lease:
         if plan.config.overwrite:
@@ -74,7 +77,7 @@ def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Outcome:
                 storage.remove(plan.url(name))
         check_folder(plan)
         plan.patiently(lambda: write_settings(plan.url("config.yaml"), plan.settings))
-        ledger = _Answering(plan, shape, check_lease).run()
+        ledger = _Answering(plan, replace(work, threads=shape.threads), shape, check_lease).run()
         return finish(plan, ledger)
 
 
@@ -93,7 +96,7 @@ def check_folder(plan: Plan) -> None:
 class _Answering:
     """The passes of a job over what has no record yet."""
 
-    def __init__(self, plan: Plan, shape: Shape, check_lease: Callable[[], None]) -> None:
+    def __init__(self, plan: Plan, work: Work, shape: Shape, check_lease: Callable[[], None]) -> None:
         self._plan, self._shape, self._check_lease = plan, shape, check_lease
         self._units = {unit.name: Order(unit) for unit in plan.units}
         self._ledger = Ledger.read(plan.config.output, self._units, timeout_s=plan.config.store_timeout_s)
@@ -106,7 +109,7 @@ class _Answering:
         """Why units of the last pass are missing of which no failure is told."""
         self._stalled = False
         """Whether they waited in vain, as for nodes, so that nothing is known of their rows."""
-        self._work = ray.put(work_of(plan, shape.threads))
+        self._work = ray.put(work)
 
     def run(self) -> Ledger:
         """Answer all units and return the sum of their records."""

@@ -38,13 +38,18 @@ class Work:
 
     plan: Plan
     """Without its units, which travel one by one."""
-    threads: int | None
+    tokenizer: bytes
+    """A PairTokenizer; pickled, so that only those who window units import what it is of."""
+    threads: int | None = None
     """CPU threads of the model; None leaves that to torch."""
 
 
-def work_of(plan: Plan, threads: int | None) -> Work:
-    """Return what the steps need to know of a plan."""
-    return Work(plan=replace(plan, units=()), threads=threads)
+def work_of(plan: Plan) -> Work:
+    """Return what the steps need to know of a plan; raises UsageError where its model is none that can be read."""
+    # Imports transformers, which the tasks that unpickle a plan do without.
+    from mrc.pretrained import load_pairs
+
+    return Work(plan=replace(plan, units=()), tokenizer=pickle.dumps(load_pairs(plan.config.model)))
 
 
 # A process maps many units: it fetches the job once, and loads the tokenizer, of a quarter of a million pieces, once.
@@ -101,9 +106,7 @@ def read_and_window(work: Work, order: Order, only: frozenset[int] | None = None
         if only is None or at in only
     ]
     numbered = [(at, item) for at, item in enumerate(items) if isinstance(item, Example)]
-    windows, rejections = make_windows(
-        [item for _, item in numbered], _unpickled(work.plan.tokenizer), work.plan.window
-    )
+    windows, rejections = make_windows([item for _, item in numbered], _unpickled(work.tokenizer), work.plan.window)
     for index, reason, detail in rejections:
         at, example = numbered[index]
         items[at] = _rejected(work, unit, at, example, reason, detail)

@@ -15,15 +15,17 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 from mrc import storage
 from mrc.errors import RunError, UsageError
 from mrc.metrics import fitting_scorer
+from mrc.model_files import check_there
 from mrc.settings import differences, read_settings, resolved, write_settings
 from mrc.sources import SourceConfig, Unit
 from mrc.spans import SpanConfig
-from mrc.tasks import living_nodes
+from mrc.tasks import living_nodes, while_ray_starts
 from mrc.training import checkpoints
 from mrc.training.card import model_card
 from mrc.training.config import MAY_CHANGE, TrainConfig
@@ -47,7 +49,6 @@ class Plan:
     window: WindowConfig
     span: SpanConfig
     data: Data
-    tokenizer: PairTokenizer
 
     @property
     def config(self) -> dict[str, Any]:
@@ -88,15 +89,8 @@ def plan(train: TrainConfig, source: SourceConfig, window: WindowConfig, span: S
     # Tasks and workers have other working directories than the driver.
     train = replace(train, model=storage.absolute(train.model), output=storage.absolute(train.output, new=True))
     _check_folder(train, resolved(train, source, window, span))
-    # It imports transformers, which the tasks and actors beside the workers do without.
-    from mrc.pretrained import load_config, load_tokenizer
-
-    with storage.local_copy(train.model) as model:
-        load_config(model)
-        tokenizer = PairTokenizer.of(load_tokenizer(model))
-    return Plan(
-        train=train, source=source, window=window, span=span, data=plan_data(train, source), tokenizer=tokenizer
-    )
+    check_there(train.model)
+    return Plan(train=train, source=source, window=window, span=span, data=plan_data(train, source))
 
 
 @storage.explained()
@@ -108,14 +102,14 @@ def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Result:
         start_ray: Connects to a cluster; called where there is anything to do.
 
     Raises:
-        UsageError: The cluster or the model is too small for what is asked.
+        UsageError: The model is none that can be trained, or it or the cluster is too small for what is asked.
         RunError: The run failed, or was asked to stop; the same command continues it.
     """
     if not plan.train.overwrite and storage.exists(plan.url("result.json")):
         logger.info("this run is done: %s", plan.url("result.json"))
         return Result(**json.loads(storage.read_text(plan.url("result.json"))))
-    start_ray()
-    from mrc.training.loop import Assignment  # these import torch, too
+    tokenizer = while_ray_starts(start_ray, partial(_load_pairs, plan.train.model))
+    from mrc.training.loop import Assignment
     from mrc.training.supervise import supervise
 
     use_gpu = check_cluster(plan.train, living_nodes())
@@ -125,9 +119,9 @@ def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Result:
     storage.persistently(lambda: write_settings(plan.url("config.yaml"), plan.config))
     if plan.data.holds_out:
         plan = replace(plan, data=hold_out(plan.data, plan.train))
-    train, train_records = _prepare_side(plan, "train", plan.data.train, plan.data.train_source)
+    train, train_records = _prepare_side(plan, tokenizer, "train", plan.data.train, plan.data.train_source)
     validation, validation_records = _prepare_side(
-        plan, "validation", plan.data.validation, plan.data.validation_source
+        plan, tokenizer, "validation", plan.data.validation, plan.data.validation_source
     )
     if not validation:
         logger.warning("no validation data: the last weights become the model, without a score (--validation_data)")
@@ -179,18 +173,25 @@ def _start_over(plan: Plan) -> None:
         storage.remove(plan.url(name))
 
 
+def _load_pairs(model: str) -> PairTokenizer:
+    """Load the tokenizer; import what the driver needs of torch and transformers, which takes most of the time."""
+    import mrc.training.loop  # noqa: F401
+    from mrc.pretrained import load_pairs
+
+    return load_pairs(model)
+
+
 def _prepare_side(
-    plan: Plan, side: str, units: Sequence[Unit], source: SourceConfig
+    plan: Plan, tokenizer: PairTokenizer, side: str, units: Sequence[Unit], source: SourceConfig
 ) -> tuple[list[tuple[str, str]], list[UnitRecord]]:
     """Make the windows of one side; return the URLs of each unit's windows and examples, and the units' records."""
     stamps = [f"{unit.name} {storage.stamp(unit.source) if unit.is_file else ''}" for unit in units]
-    tokenizer_json = plan.tokenizer.backend.to_str()
-    folder = plan.url("windows", fingerprint(tokenizer_json, source, plan.window, stamps))
+    folder = plan.url("windows", fingerprint(tokenizer.backend.to_str(), source, plan.window, stamps))
     preparation = Preparation(
         side=side,
         folder=folder,
         rejects_folder=plan.url("rejects"),
-        tokenizer=plan.tokenizer,
+        tokenizer=tokenizer,
         source=source,
         window=plan.window,
         ignore_windows_without_answer=side == "train" and plan.train.windows_without_answer == "ignore",
