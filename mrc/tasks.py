@@ -1,6 +1,7 @@
 """Results of Ray's tasks and their errors, and the nodes that tasks and workers run on."""
 
 import contextlib
+import importlib
 import logging
 import threading
 import time
@@ -24,18 +25,19 @@ Node = Mapping[str, float]
 
 
 def while_ray_starts(start_ray: Callable[[], None], load: Callable[[], T]) -> T:
-    """Start Ray, whose processes take seconds to come up, and load something in a thread meanwhile.
+    """Start Ray, whose processes take seconds to come up, and load Ray Data and more in a thread meanwhile.
 
     Not the other way round: Linux ends Ray's processes with the thread that started them.
 
     Args:
         start_ray: Connects to a cluster.
-        load: Imports and reads what is needed then.
+        load: Imports and reads what else is needed then.
 
     Returns:
         What `load` did; raises what either raised.
     """
     with ThreadPoolExecutor(max_workers=1) as pool:
+        pool.submit(importlib.import_module, "ray.data")
         loaded = pool.submit(load)
         start_ray()
         return loaded.result()

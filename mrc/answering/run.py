@@ -17,7 +17,6 @@ from dataclasses import replace
 from functools import partial
 
 import ray
-from ray.data.exceptions import ExecutionTimeoutError
 
 from mrc import storage
 from mrc.answering.best import PARTS
@@ -141,7 +140,7 @@ class _Answering:
         except MrcError:
             raise
         except Exception as error:  # of Ray, as where it stalls: what has no record yet is for the next pass
-            self._stalled |= isinstance(error, ExecutionTimeoutError)
+            self._stalled |= isinstance(error, ray.data.exceptions.ExecutionTimeoutError)
             self._lost_by = f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
             logger.warning("Ray gave up; what is missing is tried again: %s", self._lost_by)
 
