@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mrc import storage
+from mrc import answering, storage
 from mrc.evaluation.config import EvaluateConfig
 from mrc.evaluation.plan import Plan, plan, plan_references, run_folder, settle
 from mrc.sources import SourceConfig
-
-if TYPE_CHECKING:
-    from mrc.answering import Plan as AnswerPlan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +18,7 @@ class Job:
     """With absolute places and a run id."""
     source: SourceConfig
     created_at: datetime
-    answers: "AnswerPlan | None"
+    answers: answering.Plan | None
     """Of the answering that comes first; None where there are predictions."""
     scoring: Plan | None
     """None before the answering is done."""
@@ -48,8 +45,6 @@ def prepare(config: EvaluateConfig, source: SourceConfig) -> Job:
     assert config.run_id is not None
     # Hours of answers without gold to hold them against would be for nothing.
     plan_references(config.input, source, config.slice_columns)
-    from mrc import answering  # imports torch, which scoring does without
-
     names = ("model", "input", "scorer", "precision", "num_actors", "use_gpu", "max_batch_tokens", "store_timeout_s")
     asked = answering.AnswerConfig(
         **{name: getattr(config, name) for name in names},
@@ -62,8 +57,6 @@ def prepare(config: EvaluateConfig, source: SourceConfig) -> Job:
 
 def answer_first(job: Job) -> Plan:
     """Answer, and return the plan of the scoring; answers that are there already are not made again."""
-    from mrc import answering
-
     assert job.answers is not None
     answering.run(job.answers)
     config = replace(
