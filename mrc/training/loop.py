@@ -89,6 +89,7 @@ class _Worker:
         found = checkpoints.committed(assignment.checkpoints)
         self.state = found[-1][1] if found else TrainState(step=0)
         self.reported: list[Row] = read_rows(found[-1][0]) if found else []
+        self.last_post: Any = []
         self._load(found[-1][0] if found else None)
         store = WindowStore(assignment.train_windows)
         self.schedule = Schedule.of(self.config, len(store.lengths))
@@ -217,6 +218,7 @@ class _Worker:
         """Write and commit a checkpoint, and delete those that are neither this one nor the best."""
         self.state = replace(self.state, step=done, finished=finished)
         if self.rank == 0:
+            ray.get(self.last_post)  # what is in a checkpoint is not told again
             checkpoints.save(self.assignment.checkpoints, self.state, self._write)
             checkpoints.keep_only(self.assignment.checkpoints, {done, self.state.best_step or done})
         if self.world_size > 1:
@@ -255,7 +257,7 @@ class _Worker:
     def _post(self, row: Row) -> None:
         if self.rank == 0:
             self.reported.append(row)
-            self.assignment.conductor.post.remote(row)
+            self.last_post = self.assignment.conductor.post.remote(row)
 
 
 def read_trainer(folder: Path, device: torch.device) -> dict[str, Any]:
