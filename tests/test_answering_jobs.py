@@ -134,7 +134,7 @@ def test_one_cpu_answers_with_one_actor_and_with_two_and_with_a_gpu_of_its_own(
     assert job.wait() == 0, job.stderr
     shapes = job.stdout.splitlines()
     assert shapes[1::2] == ["30", "30", "30"]
-    assert "num_actors=1, use_gpu=False" in shapes[0]
+    assert ["num_actors=1, use_gpu=False" in shape for shape in shapes[::2]] == [True, False, False]
     assert "num_actors=2, use_gpu=False" in shapes[2]
     assert "num_actors=1, use_gpu=True" in shapes[4]
     assert "threads=None" in shapes[4]

@@ -24,7 +24,7 @@ from mrc.training.checkpoints import TrainState
 from mrc.training.config import MAY_CHANGE
 from mrc.training.data import plan_data
 from mrc.training.prepare import UnitRecord, check_rejects
-from mrc.training.progress import RunLog, describe, duration, write_rows
+from mrc.training.progress import RunLog, describe, duration, read_rows, write_rows
 from mrc.training.room import check_cluster
 from mrc.windows import WindowConfig
 
@@ -282,7 +282,7 @@ def test_a_run_that_goes_on_tells_what_a_killed_driver_did_not(folder: str) -> N
         # The last line was cut short, with the process that wrote it.
         text = "".join(json.dumps(each) + "\n" for each in rows[:heard]) + '{"kind": "tr'
         storage.write_text(metrics, text)
-        RunLog(output, checkpoint=url, resumed_step=30).close()
+        RunLog(output, resumed_step=30, reported=read_rows(url)).close()
         assert [json.loads(line) for line in storage.read_text(metrics).splitlines()] == rows
 
 

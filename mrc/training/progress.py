@@ -79,20 +79,20 @@ class RunLog:
     writes from the checkpoint.
     """
 
-    def __init__(self, output: str, *, checkpoint: str | None = None, resumed_step: int = 0) -> None:
+    def __init__(self, output: str, *, resumed_step: int = 0, reported: Iterable[Row] = ()) -> None:
         """Open the log.
 
         Args:
             output: URL of the run's folder.
-            checkpoint: URL of the checkpoint that the run continues from.
-            resumed_step: The checkpoint's step.
+            resumed_step: Of the checkpoint that the run continues from.
+            reported: What was reported up to there.
         """
         self._url = storage.join(output, "logs")
         self._temporary = None if storage.is_local(output) else tempfile.TemporaryDirectory(prefix="mrc-logs-")
         self._folder = Path(self._temporary.name) if self._temporary else Path(storage.local_path(self._url))
         self._folder.mkdir(parents=True, exist_ok=True)
         self._begin(read_rows(self._url), before=(resumed_step + 1 if resumed_step else 0, False))
-        for row in read_rows(checkpoint) if checkpoint else []:
+        for row in reported:
             if _place(row) > self._last:
                 self._record(row)
 

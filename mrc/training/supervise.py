@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mrc.errors import MrcError, RunError
 from mrc.training import checkpoints
-from mrc.training.progress import Conductor, RunLog
+from mrc.training.progress import Conductor, RunLog, read_rows
 from mrc.training.room import Room
 
 if TYPE_CHECKING:
@@ -45,15 +45,15 @@ def supervise(assignment: "Assignment", *, use_gpu: bool) -> None:
         RunError: Training failed more often than `max_failures`.
     """
     found = checkpoints.committed(assignment.checkpoints)
-    resumed: dict[str, Any] = {"checkpoint": found[-1][0], "resumed_step": found[-1][1].step} if found else {}
-    if resumed:
-        logger.info("continuing from the checkpoint of step %s", f"{resumed['resumed_step']:,}")
+    resumed_step, reported = (found[-1][1].step, read_rows(found[-1][0])) if found else (0, [])
+    if resumed_step:
+        logger.info("continuing from the checkpoint of step %s", f"{resumed_step:,}")
     # On the driver's node, so that the loss of another one does not take it along.
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     conductor: Any = Conductor.options(scheduling_strategy=here).remote()
     with (
         tempfile.TemporaryDirectory(prefix="mrc-ray-train-") as scratch,
-        closing(RunLog(assignment.train.output, **resumed)) as log,
+        closing(RunLog(assignment.train.output, resumed_step=resumed_step, reported=reported)) as log,
         _stop_signals() as stop,
     ):
         fit = _Fit(_trainer(replace(assignment, conductor=conductor), scratch, use_gpu=use_gpu))
