@@ -1,6 +1,7 @@
 """Tiny tokenizers of the families that people fine-tune, trained here on a few sentences: no files, no network.
 
-They are shared by all tests of a process: change a copy (`copy.deepcopy`), never one of these.
+They are shared by all tests of a process: change a copy (`copy.deepcopy`), never one of these. WordPiece and Unigram
+come out with another vocabulary in each process, as their trainers break ties at random: expect nothing of its pieces.
 """
 
 import functools
