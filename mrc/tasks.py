@@ -45,8 +45,17 @@ def while_ray_starts(start_ray: Callable[[], None], load: Callable[[], T]) -> T:
 
 def living_nodes() -> list[Node]:
     """Return the resources of each node that Ray knows to live."""
+    return [node["Resources"] for node in _living()]
+
+
+def living_node_ids() -> frozenset[str]:
+    """Return Ray's names of the nodes that it knows to live; a node that comes back has another."""
+    return frozenset(node["NodeID"] for node in _living())
+
+
+def _living() -> list[dict[str, Any]]:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node["Resources"] for node in nodes if node["Alive"]]
+    return [node for node in nodes if node["Alive"]]
 
 
 class NodeWatch:

@@ -8,10 +8,12 @@ import os
 import pathlib
 import re
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
 
+from tests import isolating
 from tests.answering_place import Place, assert_continued, error_of, running_place
 from tests.disturbed import (
     DEADLY,
@@ -142,3 +144,16 @@ def test_store_that_fails_and_hangs(place: Place, run: Run) -> None:
     place.faults.set()  # what hung goes on
     place.wait_for_quiet()
     assert_exact(run, place.undisturbed, place.ids)
+
+
+def test_rows_on_lost_nodes_are_not_taken_for_deadly(place: Place, tmp_path: pathlib.Path) -> None:
+    """One row ends its process; another one is read on three nodes that are lost, one after the other."""
+    losses = tmp_path / "losses"
+    losses.write_text("xxx")
+    for _ in losses.read_text():
+        place.cluster.add_node(num_cpus=2)
+    script = [sys.executable, "-m", "tests.isolating", str(losses)]
+    job = place.jobs.start(script, RAY_ADDRESS=place.cluster.address)
+    assert job.wait() == 0, job.stderr
+    assert not losses.read_text()
+    assert job.stdout.splitlines()[-1] == f"found [{isolating.DEADLY}] of {isolating.ITEMS}"

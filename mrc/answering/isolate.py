@@ -15,9 +15,12 @@ from mrc.answering.pipeline import Shape
 from mrc.answering.stages import UnitError
 from mrc.answering.work import Order, Work, load_reader, read_and_window
 from mrc.errors import MrcError, RunError
-from mrc.tasks import results
+from mrc.tasks import living_node_ids, results
 
 logger = logging.getLogger("mrc")
+
+_MOST_LOST_NODES = 3
+"""So often is a probe that ended with a node of the cluster taken to have ended for that."""
 
 
 class _Probe:
@@ -53,7 +56,7 @@ class Isolation:
     def find(self, order: Order, num_items: int) -> dict[int, tuple[str, str]]:
         """Return the items of a unit that cannot be read, each alone, with the reason and what happened.
 
-        None are found where it was not the rows: a node was lost, or only several of them together do it.
+        None are found where it was not the rows: nodes were lost, or only several of them together do it.
 
         Raises:
             RunError: Even none of its rows end the process.
@@ -80,7 +83,7 @@ class Isolation:
         if not detail:
             return {}
         if len(items) == 1:
-            # Twice alone: a node that is lost takes the innocent along.
+            # Twice alone: a machine that is short of memory ends the innocent, too.
             detail = self._fails(order, items)
             return {items[0]: ("ends_the_process", detail)} if detail else {}
         middle = len(items) // 2
@@ -88,10 +91,18 @@ class Isolation:
 
     def _fails(self, order: Order, items: Sequence[int]) -> str:
         """Return how a process fails that reads some items of a unit, "" where it does not."""
-        if self._probe is None:
-            self._probe = ray.remote(_Probe).options(**self._options).remote(self._work)  # Ray passes what it refers to
-        try:
-            return str(results(self._probe.reads.remote(order, frozenset(items))))
-        except ray.exceptions.RayActorError as error:
-            self._probe = None
-            return "the process ended: " + str(error).strip().splitlines()[-1][:300]
+        detail = ""
+        for _ in range(_MOST_LOST_NODES):
+            nodes = living_node_ids()
+            if self._probe is None:
+                # Ray passes what it refers to.
+                self._probe = ray.remote(_Probe).options(**self._options).remote(self._work)
+            try:
+                return str(results(self._probe.reads.remote(order, frozenset(items))))
+            except ray.exceptions.RayActorError as error:
+                self._probe = None
+                detail = "the process ended: " + str(error).strip().splitlines()[-1][:300]
+            if nodes <= living_node_ids():
+                break
+            logger.warning("unit %s: a node was lost meanwhile, so this says nothing of its rows", order.unit.name)
+        return detail
