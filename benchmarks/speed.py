@@ -35,6 +35,8 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "mrc": {},
     "mrc --exact": {"exact": True},
 }
+_DECODING: dict[str, Any] = {"max_answer_length": 30, "version_2_with_negative": False}
+"""As the others decode, whatever the reader's folder says."""
 _CORES = len(os.sched_getaffinity(0))
 
 
@@ -186,7 +188,14 @@ def mrc(model: str, file: str, folder: str, **flags: Any) -> tuple[Pass, Callabl
 
     def once() -> dict[str, float]:
         config = answering.AnswerConfig(
-            model=model, input=file, output=out, overwrite=True, unit_rows=_UNIT_ROWS, num_actors=_CORES, **flags
+            model=model,
+            input=file,
+            output=out,
+            overwrite=True,
+            unit_rows=_UNIT_ROWS,
+            num_actors=_CORES,
+            **_DECODING,
+            **flags,
         )
         began = time.time()
         outcome = answering.run(answering.plan(config, SourceConfig()))
