@@ -35,8 +35,6 @@ _VARIANTS: dict[str, dict[str, Any]] = {
     "mrc": {},
     "mrc --exact": {"exact": True},
 }
-_DECODING: dict[str, Any] = {"max_answer_length": 30, "version_2_with_negative": False}
-"""As the others decode, whatever the reader's folder says."""
 _CORES = len(os.sched_getaffinity(0))
 
 
@@ -179,23 +177,19 @@ def by_hand(model: str, file: str, folder: str) -> tuple[Pass, Callable[[], dict
 
 def mrc(model: str, file: str, folder: str, **flags: Any) -> tuple[Pass, Callable[[], dict[str, str]]]:
     """jobs/answer.py, without the start of Python and Ray."""
+    from benchmarks.plain_ray import MAX_ANSWER_LENGTH
     from mrc import answering
     from mrc.answering.records import RECORDS
     from mrc.sources import SourceConfig
 
     _start_ray()
     out = f"{folder}/answers"
+    # As the others decode, whatever the reader's folder says.
+    flags |= {"max_answer_length": MAX_ANSWER_LENGTH, "version_2_with_negative": False}
 
     def once() -> dict[str, float]:
         config = answering.AnswerConfig(
-            model=model,
-            input=file,
-            output=out,
-            overwrite=True,
-            unit_rows=_UNIT_ROWS,
-            num_actors=_CORES,
-            **_DECODING,
-            **flags,
+            model=model, input=file, output=out, overwrite=True, unit_rows=_UNIT_ROWS, num_actors=_CORES, **flags
         )
         began = time.time()
         outcome = answering.run(answering.plan(config, SourceConfig()))

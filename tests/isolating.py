@@ -2,13 +2,13 @@
 
 import os
 import pathlib
+import signal
 import sys
 import time
 from collections.abc import Set
 from typing import Any
 from unittest import mock
 
-import psutil
 import ray
 
 from mrc.answering import isolate
@@ -36,7 +36,7 @@ class Probe:
             os._exit(1)
         if UNLUCKY in items and (left := self._losses.read_text()):
             self._losses.write_text(left[1:])
-            psutil.Process(os.getppid()).kill()
+            os.kill(os.getppid(), signal.SIGKILL)  # the raylet, and its node with it
             time.sleep(600)
         return ""
 
