@@ -209,6 +209,12 @@ def test_too_many_rejects_stop_a_run_with_their_reasons() -> None:
         )
 
 
+def test_questions_without_a_window_stop_a_run() -> None:
+    with pytest.raises(RunError, match=r"^--train_data: no window holds .* ignore leaves the others out: raise --max_"):
+        check_rejects([record(windows=0)], max_share=0.1, side="train", rejects_folder="out/rejects")
+    check_rejects([record(windows=0), record()], max_share=0.1, side="train", rejects_folder="out/rejects")
+
+
 # Data
 
 

@@ -18,11 +18,11 @@ from transformers import AutoModel
 
 from mrc import storage
 from mrc.examples import Answer, Example
-from mrc.models import IGNORED, Collator, span_loss
-from mrc.sources import SourceConfig
+from mrc.models import Collator, span_loss
+from mrc.sources import SourceConfig, plan_units
 from mrc.training import TrainConfig
 from mrc.training.feed import Feed
-from mrc.training.prepare import fingerprint
+from mrc.training.prepare import Preparation, fingerprint, prepare_unit
 from mrc.training.schedule import Schedule
 from mrc.training.store import (
     LabelledWindows,
@@ -33,9 +33,10 @@ from mrc.training.store import (
     windows_to_table,
     write_arrow,
 )
-from mrc.windows import WindowConfig, label_windows, make_windows
+from mrc.windows import PairTokenizer, WindowConfig, label_windows, make_windows
 from tests.tiny import config_of, tokenizer_for
 from tests.tokenizers import CORPUS
+from tests.training_data import make_rows, write_jsonl
 
 CPU = torch.device("cpu")
 
@@ -55,7 +56,7 @@ def memory_url() -> str:
 
 
 def labelled_windows(family: str, *, seed: int = 0, num_examples: int = 6) -> LabelledWindows:
-    """Return windows of examples whose answers are words of their contexts, some of them unlabelled."""
+    """Return windows of examples whose answers are words of their contexts."""
     rng = np.random.default_rng(seed)
     examples = []
     for i in range(num_examples):
@@ -67,10 +68,7 @@ def labelled_windows(family: str, *, seed: int = 0, num_examples: int = 6) -> La
             )
         )
     windows, _ = make_windows(examples, tokenizer_for(family), WindowConfig(max_seq_length=32, doc_stride=8))
-    starts, ends = label_windows(windows, examples)
-    ignored = rng.random(len(windows)) < 0.2
-    starts, ends = (np.where(ignored, IGNORED, positions).astype(np.int32) for positions in (starts, ends))
-    return LabelledWindows(windows, starts, ends)
+    return LabelledWindows(windows, *label_windows(windows, examples))
 
 
 def assert_equal(found: LabelledWindows, expected: LabelledWindows) -> None:
@@ -156,7 +154,6 @@ def test_windows_come_back_from_their_files_as_they_were(family: str, seed: int,
         assert_equal(windows_from_table(read_arrow(url)), part)
     store, whole = WindowStore(urls), concatenate(parts)
     assert store.lengths.tolist() == whole.windows.lengths.tolist()
-    assert store.is_labelled.tolist() == (whole.start_positions != IGNORED).tolist()
     chosen = data.draw(st.lists(st.integers(0, len(whole) - 1), min_size=1, max_size=10, unique=True))
     first = np.cumsum([0, *map(len, parts)])
     grouped = sorted(chosen, key=lambda i: int(np.searchsorted(first, i, side="right")))
@@ -171,18 +168,50 @@ def test_a_unit_without_windows_has_a_file_like_any_other(tmp_path: pathlib.Path
 
 
 def test_windows_have_another_name_when_anything_they_depend_on_changes() -> None:
-    def name(*, tokenizer: str = "{}", window: int = 384, column: str = "id", stamps: Sequence[str] = ("a 1",)) -> str:
-        return fingerprint(tokenizer, SourceConfig(id_column=column), WindowConfig(max_seq_length=window), stamps)
+    def name(
+        *,
+        tokenizer: str = "{}",
+        window: int = 384,
+        column: str = "id",
+        without_answer: str = "null",
+        stamps: Sequence[str] = ("a 1",),
+    ) -> str:
+        source, config = SourceConfig(id_column=column), WindowConfig(max_seq_length=window)
+        return fingerprint(tokenizer, source, config, without_answer, stamps)
 
     others = [
         name(tokenizer="{ }"),
         name(window=256),
         name(column="key"),
+        name(without_answer="ignore"),
         name(stamps=["a 2"]),
         name(stamps=["a 1", "b"]),
     ]
     assert name() == name()
-    assert len({name(), *others}) == 6
+    assert len({name(), *others}) == 7
+
+
+def test_windows_without_their_answer_teach_the_null_position_or_are_left_out(tmp_path: pathlib.Path) -> None:
+    source = SourceConfig(require_answers=True)
+    [unit] = plan_units(write_jsonl(tmp_path / "rows.jsonl", make_rows(30, seed=1, unanswerable=True)), source)
+    preparation = Preparation(
+        side="train",
+        folder=str(tmp_path / "null"),
+        rejects_folder=str(tmp_path / "rejects"),
+        tokenizer=PairTokenizer.of(tokenizer_for("bert")),
+        source=source,
+        window=WindowConfig(max_seq_length=32, doc_stride=8),
+    )
+    ignoring = dataclasses.replace(preparation, folder=str(tmp_path / "ignore"), windows_without_answer="ignore")
+    records = [prepare_unit(unit, each) for each in (preparation, ignoring)]
+    whole, kept = (windows_from_table(read_arrow(each.url(unit, "windows.arrow"))) for each in (preparation, ignoring))
+    assert [record.windows for record in records] == [len(whole), len(kept)]
+    assert dataclasses.replace(records[1], windows=len(whole)) == records[0]
+    unanswerable = whole.windows.example % 3 == 0
+    has_answer = whole.start_positions != whole.windows.null_index
+    assert not (unanswerable & has_answer).any()
+    assert_equal(kept, whole.take(np.flatnonzero(unanswerable | has_answer)))
+    assert sum(unanswerable) + 20 <= len(kept) < len(whole)
 
 
 # Feed
@@ -209,9 +238,7 @@ def told(batches: Sequence[dict[str, torch.Tensor]]) -> list[tuple[Any, ...]]:
         for i, mask in enumerate(batch["attention_mask"].bool()):
             ids = batch["input_ids"][i]
             labels = [int(batch[name][i]) for name in ("start_positions", "end_positions")]
-            ends = [
-                None if label == IGNORED else (label - int(mask.int().argmax()), int(ids[label])) for label in labels
-            ]
+            ends = [(label - int(mask.int().argmax()), int(ids[label])) for label in labels]
             rows.append((tuple(ids[mask].tolist()), *ends))
     return sorted(rows, key=repr)
 
@@ -233,7 +260,6 @@ def test_the_shares_of_all_workers_are_the_step(
     for step, *shares in zip(undivided.steps(start), *(feed.steps(start) for feed in feeds), strict=True):
         for share in shares:
             assert (share.number, share.num_windows) == (step.number, step.num_windows)
-            assert share.num_labelled == step.num_labelled == sum(row[1] is not None for row in told(step.batches))
         # Of more workers than windows, the last have none and a batch that counts for nothing.
         batches = [batch for share in shares[: step.num_windows] for batch in share.batches]
         assert told(batches) == told(step.batches)
@@ -248,7 +274,7 @@ def test_labels_point_at_the_same_tokens_on_either_padding_side(family: str) -> 
     expected = []
     for i, (start, end) in enumerate(zip(labelled.start_positions, labelled.end_positions, strict=True)):
         ids = windows.input_ids[windows.row_splits[i] : windows.row_splits[i + 1]].tolist()
-        ends = [None if at == IGNORED else (int(at), ids[at]) for at in (start, end)]
+        ends = [(int(at), ids[at]) for at in (start, end)]
         expected.append((tuple(ids), *ends))
     assert told(step.batches) == sorted(expected, key=repr)
 

@@ -49,7 +49,7 @@ class TrainConfig:
     """Stop before training where more than this share of the rows is rejected, 0 to 1."""
     windows_without_answer: Literal["null", "ignore"] = "null"
     """What a training window that does not hold its question's answer teaches: that the answer is at the null position
-    (CLS), as run_qa does, or nothing. Unanswerable questions always teach the null position."""
+    (CLS), as run_qa does, or nothing, so that it is left out. Unanswerable questions always teach the null position."""
     learning_rate: float = 2e-5
     """Peak learning rate of AdamW."""
     num_train_epochs: float = 3.0

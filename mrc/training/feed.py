@@ -24,9 +24,7 @@ class Step:
     number: int
     """Counted from 0."""
     num_windows: int
-    """Windows of the step, over all workers."""
-    num_labelled: int
-    """Of them those that the loss counts; what the summed loss is divided by."""
+    """Windows of the step, over all workers; what their summed loss is divided by."""
     batches: list[dict[str, torch.Tensor]]
     """At least one: the model's inputs, with `start_positions` and `end_positions`."""
 
@@ -59,7 +57,6 @@ class Feed:
         return Step(
             number=number,
             num_windows=len(windows),
-            num_labelled=int(self._store.is_labelled[windows].sum()),
             batches=batches or [self._nothing(windows)],
         )
 

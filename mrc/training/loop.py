@@ -147,7 +147,7 @@ class _Worker:
         total = torch.zeros((), device=self.device)
         for i, batch in enumerate(step.batches):
             with self._exchanging_gradients(last=i == len(step.batches) - 1):
-                loss = self._loss(batch) / max(1, step.num_labelled)
+                loss = self._loss(batch) / step.num_windows
                 # DDP averages gradients over the workers; their sum is wanted.
                 self.scaler.scale(loss * self.world_size).backward()
             total += loss.detach()

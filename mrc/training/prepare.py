@@ -11,7 +11,7 @@ import pickle
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import ray
@@ -24,7 +24,7 @@ from mrc.sources import SourceConfig, Unit, read_unit
 from mrc.training.data import row_numbers
 from mrc.training.store import LabelledWindows, windows_to_table, write_arrow
 from mrc.validation import RowError, reject_row
-from mrc.windows import PairTokenizer, WindowConfig, Windows, label_windows, make_windows
+from mrc.windows import PairTokenizer, WindowConfig, label_windows, make_windows
 
 logger = logging.getLogger("mrc")
 
@@ -42,7 +42,7 @@ class Preparation:
     tokenizer: PairTokenizer
     source: SourceConfig
     window: WindowConfig
-    ignore_windows_without_answer: bool = False
+    windows_without_answer: Literal["null", "ignore"] = "null"
 
     def url(self, unit: Unit, ending: str) -> str:
         """Return the URL of one of a unit's files."""
@@ -63,9 +63,11 @@ class UnitRecord:
     rejects: dict[str, int]
 
 
-def fingerprint(tokenizer_json: str, source: SourceConfig, window: WindowConfig, stamps: Sequence[str]) -> str:
-    """Name what windows depend on: the tokenizer, how rows are read and cut, and the input's files and their stamps."""
-    parts = [tokenizer_json, json.dumps(asdict(source)), json.dumps(asdict(window)), *stamps]
+def fingerprint(
+    tokenizer_json: str, source: SourceConfig, window: WindowConfig, windows_without_answer: str, stamps: Sequence[str]
+) -> str:
+    """Name what windows depend on: the tokenizer, how rows are read, cut and kept, and the input's files' stamps."""
+    parts = [tokenizer_json, json.dumps(asdict(source)), json.dumps(asdict(window)), windows_without_answer, *stamps]
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         digest.update(part.encode() + b"\0")
@@ -123,7 +125,10 @@ def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:
     rejected = {item.example for item in rejections}
     windows = windows.without(rejected, len(read))
     examples = [example for i, (_, example) in enumerate(read) if i not in rejected]
-    write_arrow(preparation.url(unit, "windows.arrow"), windows_to_table(_labelled(windows, examples, preparation)))
+    labelled = LabelledWindows(windows, *label_windows(windows, examples))
+    if preparation.windows_without_answer == "ignore":
+        labelled = _with_answer(labelled, examples)
+    write_arrow(preparation.url(unit, "windows.arrow"), windows_to_table(labelled))
     if preparation.side == "validation":
         write_arrow(preparation.url(unit, "examples.arrow"), examples_to_table(examples))
     if rejects:
@@ -132,7 +137,7 @@ def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:
     record = UnitRecord(
         rows=len(items),
         examples=len(examples),
-        windows=len(windows),
+        windows=len(labelled),
         korean=sum(is_korean(example.question) for example in examples),
         unanswerable=sum(not example.answers for example in examples),
         rejects=dict(Counter(reject.reason for reject in rejects)),
@@ -145,7 +150,7 @@ def check_rejects(records: Sequence[UnitRecord], *, max_share: float, side: str,
     """Log what was rejected, and stop where it is too much.
 
     Raises:
-        RunError: More than `max_share` of the rows were rejected, or no example is left.
+        RunError: More than `max_share` of the rows were rejected, or no example or no window is left.
     """
     rows = sum(record.rows for record in records)
     reasons = sum((Counter(record.rejects) for record in records), Counter[str]())
@@ -160,14 +165,16 @@ def check_rejects(records: Sequence[UnitRecord], *, max_share: float, side: str,
             f"--{side}_data: {reasons.total():,} of {rows:,} rows rejected ({listing}), more than --max_reject_share "
             f"{max_share}; the rows are in {rejects_folder}"
         )
+    if not sum(record.windows for record in records):
+        raise RunError(
+            f"--{side}_data: no window holds the whole answer of its question, and --windows_without_answer ignore "
+            "leaves the others out: raise --max_seq_length, or let them teach the null position"
+        )
 
 
-def _labelled(windows: Windows, examples: Sequence[Example], preparation: Preparation) -> LabelledWindows:
-    starts, ends = label_windows(windows, examples)
-    if preparation.ignore_windows_without_answer:
-        from mrc.models import IGNORED  # imports torch, which other tasks do without
-
-        answerable = np.array([bool(example.answers) for example in examples], dtype=bool)
-        without = answerable[windows.example] & (starts == windows.null_index)
-        starts, ends = (np.where(without, IGNORED, positions).astype(np.int32) for positions in (starts, ends))
-    return LabelledWindows(windows, starts, ends)
+def _with_answer(labelled: LabelledWindows, examples: Sequence[Example]) -> LabelledWindows:
+    """Leave out the windows that do not hold their question's answer; those of unanswerable questions stay."""
+    windows = labelled.windows
+    answerable = np.array([bool(example.answers) for example in examples], dtype=bool)
+    lacks = answerable[windows.example] & (labelled.start_positions == windows.null_index)
+    return labelled.take(np.flatnonzero(~lacks))

@@ -186,7 +186,8 @@ def _prepare_side(
 ) -> tuple[list[tuple[str, str]], list[UnitRecord]]:
     """Make the windows of one side; return the URLs of each unit's windows and examples, and the units' records."""
     stamps = [f"{unit.name} {storage.stamp(unit.source) if unit.is_file else ''}" for unit in units]
-    folder = plan.url("windows", fingerprint(tokenizer.backend.to_str(), source, plan.window, stamps))
+    without_answer = plan.train.windows_without_answer if side == "train" else "null"
+    folder = plan.url("windows", fingerprint(tokenizer.backend.to_str(), source, plan.window, without_answer, stamps))
     preparation = Preparation(
         side=side,
         folder=folder,
@@ -194,7 +195,7 @@ def _prepare_side(
         tokenizer=tokenizer,
         source=source,
         window=plan.window,
-        ignore_windows_without_answer=side == "train" and plan.train.windows_without_answer == "ignore",
+        windows_without_answer=without_answer,
     )
     records = prepare(units, preparation)
     if units:

@@ -43,15 +43,13 @@ class LabelledWindows:
     def padded_positions(self, padding_side: str) -> "dict[str, torch.Tensor]":
         """Return `start_positions` and `end_positions` as tokens of the padded rows of these windows as one batch.
 
-        Each is of shape (num_windows,), int64; IGNORED stays what it is.
+        Each is of shape (num_windows,), int64.
         """
         import torch  # which the tasks that write windows do without
 
-        from mrc.models import IGNORED
-
         shift = first_token(self.windows.lengths, padding_side)
         return {
-            name: torch.from_numpy(np.where(positions == IGNORED, IGNORED, positions + shift))
+            name: torch.from_numpy(positions + shift)
             for name, positions in [("start_positions", self.start_positions), ("end_positions", self.end_positions)]
         }
 
@@ -131,17 +129,13 @@ class WindowStore:
 
     Attributes:
         lengths: Shape (num_windows,), tokens of each window.
-        is_labelled: Shape (num_windows,), False where the loss leaves the window out.
     """
 
     def __init__(self, urls: Sequence[str]) -> None:
         """Map the files at `urls`."""
-        from mrc.models import IGNORED
-
         self._parts = [windows_from_table(read_arrow(url)) for url in urls]
         self._first = np.concatenate([[0], np.cumsum([len(part) for part in self._parts])])
         self.lengths = np.concatenate([part.windows.lengths for part in self._parts])
-        self.is_labelled = np.concatenate([part.start_positions != IGNORED for part in self._parts])
 
     def take(self, indices: npt.NDArray[np.integer[Any]]) -> LabelledWindows:
         """Return the windows at `indices`, shape (n,), grouped by file and else in that order."""
