@@ -192,7 +192,16 @@ def test_a_cluster_that_is_too_small_is_refused_with_the_numbers(
 
 def record(**changes: Any) -> UnitRecord:
     return UnitRecord(
-        **{"rows": 10, "examples": 8, "windows": 9, "korean": 0, "unanswerable": 0, "rejects": {}, **changes}
+        **{
+            "rows": 10,
+            "examples": 8,
+            "windows": 9,
+            "korean": 0,
+            "unanswerable": 0,
+            "rejects": {},
+            "digest": "",
+            **changes,
+        }
     )
 
 

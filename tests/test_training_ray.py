@@ -338,6 +338,25 @@ def test_more_rejects_than_allowed_stop_a_run_before_it_trains(
     assert plan(other, SourceConfig(), WindowConfig(max_seq_length=40, doc_stride=8), SpanConfig()).train.seed == 8
 
 
+def test_other_data_than_a_checkpoint_is_of_is_refused_and_leaves_its_own_rejects_only(
+    config: functools.partial[TrainConfig], tmp_path: pathlib.Path
+) -> None:
+    rows = make_rows(12, seed=1)
+    mine = config(train_data=str(tmp_path / "data.jsonl"), output=str(tmp_path / "out"), max_reject_share=0.1)
+    write_jsonl(tmp_path / "data.jsonl", [*rows, *bad_rows()[:2]])
+    with pytest.raises(RunError, match="2 of 14 rows rejected"):
+        train(mine)
+    [rejects] = storage.list_files(f"{mine.output}/rejects")
+    assert len(storage.read_table(rejects)) == 2
+    write_jsonl(tmp_path / "data.jsonl", rows)
+    state = checkpoints.TrainState(step=3, data={"train": "of others"})
+    checkpoints.save(f"{mine.output}/checkpoints", state, lambda folder: None)
+    with pytest.raises(UsageError, match=r"^the training data is not what the run in .* has a checkpoint of step 3: "):
+        train(mine)
+    assert not (tmp_path / "out" / "rejects" / "train").exists()
+    assert len(storage.list_folders(f"{mine.output}/windows/train")) == 1
+
+
 def test_starting_over_deletes_what_a_run_wrote_and_nothing_else(
     config: functools.partial[TrainConfig], tmp_path: pathlib.Path
 ) -> None:

@@ -206,12 +206,38 @@ def test_windows_without_their_answer_teach_the_null_position_or_are_left_out(tm
     records = [prepare_unit(unit, each) for each in (preparation, ignoring)]
     whole, kept = (windows_from_table(read_arrow(each.url(unit, "windows.arrow"))) for each in (preparation, ignoring))
     assert [record.windows for record in records] == [len(whole), len(kept)]
-    assert dataclasses.replace(records[1], windows=len(whole)) == records[0]
+    assert records[1].digest != records[0].digest
+    assert dataclasses.replace(records[1], windows=len(whole), digest=records[0].digest) == records[0]
     unanswerable = whole.windows.example % 3 == 0
     has_answer = whole.start_positions != whole.windows.null_index
     assert not (unanswerable & has_answer).any()
     assert_equal(kept, whole.take(np.flatnonzero(unanswerable | has_answer)))
     assert sum(unanswerable) + 20 <= len(kept) < len(whole)
+
+
+@pytest.mark.parametrize("side", ["train", "validation"])
+def test_a_digest_is_of_the_questions_and_not_of_their_file(side: str, tmp_path: pathlib.Path) -> None:
+    def digest(rows: list[dict[str, Any]]) -> str:
+        place = tmp_path / uuid.uuid4().hex
+        place.mkdir()
+        [unit] = plan_units(write_jsonl(place / "rows.jsonl", rows), source)
+        return prepare_unit(unit, Preparation(side=side, folder=f"{place}/windows", **shared)).digest
+
+    source = SourceConfig(require_answers=True)
+    shared: dict[str, Any] = {
+        "rejects_folder": str(tmp_path / "rejects"),
+        "tokenizer": PairTokenizer.of(tokenizer_for("bert")),
+        "source": source,
+        "window": WindowConfig(),
+    }
+    rows = make_rows(6, seed=1)
+    assert digest(rows) == digest(rows)
+    second = {**rows[0], "answers": {"text": ["Anna", "letter"], "answer_start": []}}
+    second["answers"]["answer_start"] = [rows[0]["context"].index(text) for text in second["answers"]["text"]]
+    others = [rows[:5], rows[::-1], [{**rows[0], "question": "Who wrote?"}, *rows[1:]], [second, *rows[1:]]]
+    digests = [digest(rows), *map(digest, others)]
+    # A second gold answer is no other lesson, but another measure.
+    assert len(set(digests)) == len(digests) - (side == "train")
 
 
 # Feed

@@ -39,6 +39,8 @@ class TrainState:
     """Whether the run ends here, at its last step or out of patience."""
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     """One entry per validation so far: step, epoch, loss, exact_match, f1 and what else the scorer tells."""
+    data: dict[str, str] = field(default_factory=dict)
+    """Side (`train`, `validation`) -> digest of what the run learns from, or is validated on."""
 
 
 def save(folder: str, state: TrainState, write: Callable[[Path], None]) -> str:

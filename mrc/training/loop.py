@@ -56,6 +56,8 @@ class Assignment:
     """URLs of the training windows."""
     validation_units: tuple[tuple[str, str], ...]
     """URLs of the validation windows and of their examples; empty where nothing is validated."""
+    data: dict[str, str]
+    """Digests of both, which checkpoints keep."""
     questions_per_window: float
     """Training questions over training windows, to report speed in questions."""
     checkpoints: str
@@ -87,7 +89,7 @@ class _Worker:
             torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
         self.assignment, self.config = assignment, assignment.train
         found = checkpoints.committed(assignment.checkpoints)
-        self.state = found[-1][1] if found else TrainState(step=0)
+        self.state = found[-1][1] if found else TrainState(step=0, data=assignment.data)
         self.reported: list[Row] = read_rows(found[-1][0]) if found else []
         self.last_post: Any = []
         self._load(found[-1][0] if found else None)

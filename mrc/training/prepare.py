@@ -22,7 +22,7 @@ from mrc.examples import Example, Reject, examples_to_table, rejects_to_table
 from mrc.metrics import is_korean
 from mrc.sources import SourceConfig, Unit, read_unit
 from mrc.training.data import row_numbers
-from mrc.training.store import LabelledWindows, windows_to_table, write_arrow
+from mrc.training.store import LabelledWindows, digest, windows_to_table, write_arrow
 from mrc.validation import RowError, reject_row
 from mrc.windows import PairTokenizer, WindowConfig, label_windows, make_windows
 
@@ -34,7 +34,7 @@ class Preparation:
     """How units become windows; it travels to the tasks."""
 
     side: str
-    """`train` or `validation`: what the files are for, and the beginning of their names."""
+    """`train` or `validation`: what the files are for."""
     folder: str
     """URL of the folder for the files."""
     rejects_folder: str
@@ -46,7 +46,7 @@ class Preparation:
 
     def url(self, unit: Unit, ending: str) -> str:
         """Return the URL of one of a unit's files."""
-        return storage.join(self.folder, f"{self.side}-{unit.name}.{ending}")
+        return storage.join(self.folder, f"{unit.name}.{ending}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +61,8 @@ class UnitRecord:
     unanswerable: int
     """Examples whose gold is that the context has no answer."""
     rejects: dict[str, int]
+    digest: str
+    """Of the windows, and of the examples where they are validated on; the same wherever the input lies."""
 
 
 def fingerprint(
@@ -128,12 +130,14 @@ def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:
     labelled = LabelledWindows(windows, *label_windows(windows, examples))
     if preparation.windows_without_answer == "ignore":
         labelled = _with_answer(labelled, examples)
-    write_arrow(preparation.url(unit, "windows.arrow"), windows_to_table(labelled))
+    tables = {"windows": windows_to_table(labelled)}
     if preparation.side == "validation":
-        write_arrow(preparation.url(unit, "examples.arrow"), examples_to_table(examples))
+        tables["examples"] = examples_to_table(examples)
+    for name, table in tables.items():
+        write_arrow(preparation.url(unit, f"{name}.arrow"), table)
     if rejects:
-        name = f"{preparation.side}-{unit.name}.parquet"
-        storage.write_table(storage.join(preparation.rejects_folder, name), rejects_to_table(rejects))
+        url = storage.join(preparation.rejects_folder, f"{unit.name}.parquet")
+        storage.write_table(url, rejects_to_table(rejects))
     record = UnitRecord(
         rows=len(items),
         examples=len(examples),
@@ -141,6 +145,7 @@ def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:
         korean=sum(is_korean(example.question) for example in examples),
         unanswerable=sum(not example.answers for example in examples),
         rejects=dict(Counter(reject.reason for reject in rejects)),
+        digest=digest(tables.values()),
     )
     storage.write_text(preparation.url(unit, "json"), json.dumps(asdict(record)))
     return record

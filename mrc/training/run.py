@@ -1,8 +1,8 @@
 """A training run as its driver sees it: check, prepare windows, train, and leave the model folder.
 
     out/config.yaml     the resolved config, which another run in this folder is compared with
-        windows/        prepared windows, by fingerprint; deleted when the run is done
-        rejects/        rows that are no examples, as Parquet
+        windows/        prepared windows, by side and fingerprint; deleted when the run is done
+        rejects/        rows that are no examples, as Parquet, by side
         checkpoints/    the last and the best
         logs/           metrics.jsonl, TensorBoard events
         model/          the outcome
@@ -11,6 +11,7 @@
 A folder without result.json holds a run that the same command continues.
 """
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -125,6 +126,8 @@ def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Result:
     )
     if not validation:
         logger.warning("no validation data: the last weights become the model, without a score (--validation_data)")
+    data = {"train": _digest(train_records), "validation": _digest(validation_records)}
+    _check_data(plan, data)
     questions = sum(record.examples for record in train_records)
     windows = sum(record.windows for record in train_records)
     scorer = _scorer(plan, validation_records)
@@ -136,6 +139,7 @@ def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Result:
             scorer=scorer,
             train_windows=tuple(windows_url for windows_url, _ in train),
             validation_units=tuple(validation),
+            data=data,
             questions_per_window=questions / windows,
             checkpoints=plan.url("checkpoints"),
         ),
@@ -187,11 +191,15 @@ def _prepare_side(
     """Make the windows of one side; return the URLs of each unit's windows and examples, and the units' records."""
     stamps = [f"{unit.name} {storage.stamp(unit.source) if unit.is_file else ''}" for unit in units]
     without_answer = plan.train.windows_without_answer if side == "train" else "null"
-    folder = plan.url("windows", fingerprint(tokenizer.backend.to_str(), source, plan.window, without_answer, stamps))
+    name = fingerprint(tokenizer.backend.to_str(), source, plan.window, without_answer, stamps)
+    folder = plan.url("windows", side, name)
+    if not storage.exists(folder):  # then what is there is of other data
+        for other in ("windows", "rejects"):
+            storage.persistently(partial(storage.remove, plan.url(other, side)))
     preparation = Preparation(
         side=side,
         folder=folder,
-        rejects_folder=plan.url("rejects"),
+        rejects_folder=plan.url("rejects", side),
         tokenizer=tokenizer,
         source=source,
         window=plan.window,
@@ -199,12 +207,31 @@ def _prepare_side(
     )
     records = prepare(units, preparation)
     if units:
-        check_rejects(records, max_share=plan.train.max_reject_share, side=side, rejects_folder=plan.url("rejects"))
+        check_rejects(
+            records, max_share=plan.train.max_reject_share, side=side, rejects_folder=preparation.rejects_folder
+        )
         questions, windows = sum(record.examples for record in records), sum(record.windows for record in records)
         logger.info("%s data: %s questions in %s windows", side, f"{questions:,}", f"{windows:,}")
     used = [unit for unit, record in zip(units, records, strict=True) if record.windows]
     urls = [(preparation.url(unit, "windows.arrow"), preparation.url(unit, "examples.arrow")) for unit in used]
     return urls, records
+
+
+def _digest(records: Sequence[UnitRecord]) -> str:
+    return hashlib.blake2b("".join(record.digest for record in records).encode(), digest_size=8).hexdigest()
+
+
+def _check_data(plan: Plan, data: dict[str, str]) -> None:
+    """Refuse to go on with other data than a checkpoint is of: its step would not be a place in this run."""
+    found = checkpoints.committed(plan.url("checkpoints"))
+    state = found[-1][1] if found else checkpoints.TrainState(step=0)
+    for side, digest in data.items():
+        if state.data.get(side, digest) != digest:
+            raise UsageError(
+                f"the {'training' if side == 'train' else side} data is not what the run in {plan.train.output} began "
+                f"with, which has a checkpoint of step {state.step:,}: bring that data back, choose another --output, "
+                "or start over with --overwrite true"
+            )
 
 
 def _scorer(plan: Plan, records: Sequence[UnitRecord]) -> str:

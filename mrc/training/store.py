@@ -7,8 +7,9 @@
 A unit without its record was cut short, and is made again.
 """
 
+import hashlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,6 +112,16 @@ def write_arrow(url: str, table: pa.Table) -> None:
     """Write a table as one batch of an Arrow file, uncompressed, so that it can be mapped into memory."""
     with storage.open_atomic(url) as file, pa.ipc.new_file(file, table.schema) as writer:
         writer.write_table(table.combine_chunks())
+
+
+def digest(tables: Iterable[pa.Table]) -> str:
+    """Name what tables hold, whatever files it is in."""
+    name = hashlib.blake2b(digest_size=8)
+    for table in tables:
+        for column in table.columns:
+            for buffer in column.combine_chunks().buffers():
+                name.update(buffer or b"")
+    return name.hexdigest()
 
 
 def read_arrow(url: str) -> pa.Table:
