@@ -21,8 +21,8 @@ import pytest
 import ray
 from ray.data.exceptions import ExecutionTimeoutError
 
-from mrc import storage
-from mrc.answering import AnswerConfig, Plan, best, lease, plan, run
+from mrc import lease, storage
+from mrc.answering import AnswerConfig, Plan, best, plan, run
 from mrc.answering.pipeline import Shape
 from mrc.answering.records import UnitRecord
 from mrc.answering.work import Order, Work, commit, read_and_window, work_of

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from mrc import storage
-from mrc.answering.lease import NAME, lease
 from mrc.errors import RunError, UsageError
+from mrc.lease import NAME, lease
 
 pytest_plugins = ["tests.s3"]
 

@@ -1,5 +1,6 @@
 """Training that is killed with the cluster that it started, or while it writes a checkpoint."""
 
+import json
 import os
 import pathlib
 import re
@@ -8,10 +9,12 @@ import signal
 import pytest
 
 from mrc import storage
+from mrc.lease import NAME
 from mrc.training import checkpoints
 from mrc.training.checkpoints import TrainState
 from tests.disturbed_training import SAVE_STEPS, Run
 from tests.faults import Faults, hold_checkpoint
+from tests.job_runs import assert_is_one_error
 from tests.processes import Job, Jobs, descendants, is_alive, wait_until
 from tests.tiny import write_model
 
@@ -36,6 +39,10 @@ def test_a_killed_driver_takes_its_cluster_along_and_the_console_has_our_lines_o
     assert worker == job.worker()
     started = descendants(job.process.pid)
     assert any("raylet" in command for command in started.values())
+    second = jobs.train(*run.flags)
+    assert second.wait() == 2
+    assert_is_one_error(second.stderr, f"process {job.process.pid} on .* is writing to {run.output}: wait for it, stop")
+    assert is_alive(worker)
     job.process.kill()
     assert job.wait() == -signal.SIGKILL
     assert_ours(job)
@@ -55,6 +62,21 @@ def test_a_killed_driver_takes_its_cluster_along_and_the_console_has_our_lines_o
     assert "this run is done" in again.stdout
     # Only now, since Ray's agents try for a minute to tell a cluster that is gone.
     wait_until(lambda: not any(map(is_alive, started)), "the end of the killed driver's Ray processes")
+
+
+@pytest.mark.chaos
+@pytest.mark.slow
+def test_a_driver_whose_run_another_one_took_over_stops_with_its_workers(jobs: Jobs, tmp_path: pathlib.Path) -> None:
+    run = Run(write_model(tmp_path / "bert"), tmp_path / "out", max_steps=100_000, eval_steps=100_000)
+    job = jobs.train(*run.flags)
+    job.wait_for(lambda: run.last_step > 0, "the first checkpoint")
+    worker = job.worker()
+    assert worker is not None
+    storage.write_text(str(run.output / NAME), json.dumps({"driver": "another"}))
+    assert job.wait() == 1
+    assert_is_one_error(job.stderr, f"another driver has taken over {run.output}; this one stops")
+    wait_until(lambda: not is_alive(worker), "the end of its worker")
+    assert json.loads(storage.read_text(str(run.output / NAME))) == {"driver": "another"}
 
 
 def assert_ours(job: Job) -> None:

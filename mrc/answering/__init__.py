@@ -3,7 +3,6 @@
     config.py      AnswerConfig; which settings make another run of it
     plan.py        what is named -> units, settings, fingerprints, without a cluster
     output.py      spans -> the predictions' columns
-    tasks.py       results of Ray's tasks, and their errors
     best.py        the best row of each group, for many passages a question
     records.py     the commit of a unit, and the sums over all commits
     work.py        what is done with a unit
@@ -11,7 +10,6 @@
     pipeline.py    units through the steps, by Ray Data
     isolate.py     the rows that end their process, found by halving
     duplicates.py  ids that stand in several units
-    lease.py       one driver for a folder
     progress.py    the line that tells how far it is
     finish.py      the end: files checked, metrics, manifest, the mark of success
     run.py         all of it, from a plan to an outcome

@@ -24,7 +24,6 @@ from mrc.answering.config import MAY_CHANGE
 from mrc.answering.duplicates import find_duplicates
 from mrc.answering.finish import SUCCESS, Outcome, finish, finished
 from mrc.answering.isolate import Isolation
-from mrc.answering.lease import lease
 from mrc.answering.pipeline import ROUND_UNITS, Failure, Shape, shape_of, stream
 from mrc.answering.plan import Plan
 from mrc.answering.progress import Progress
@@ -32,6 +31,7 @@ from mrc.answering.records import RECORDS, Ledger, UnitRecord
 from mrc.answering.stages import UnitError
 from mrc.answering.work import Order, Work, work_of
 from mrc.errors import MrcError, RunError, UsageError
+from mrc.lease import lease
 from mrc.settings import differences, read_settings, write_settings
 from mrc.tasks import living_nodes, watched_nodes, while_ray_starts
 

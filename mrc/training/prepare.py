@@ -151,6 +151,11 @@ def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:
     return record
 
 
+def digest_of(records: Sequence[UnitRecord]) -> str:
+    """Name what all units of a side hold, in their order."""
+    return hashlib.blake2b("".join(record.digest for record in records).encode(), digest_size=8).hexdigest()
+
+
 def check_rejects(records: Sequence[UnitRecord], *, max_share: float, side: str, rejects_folder: str) -> None:
     """Log what was rejected, and stop where it is too much.
 

@@ -11,7 +11,6 @@
 A folder without result.json holds a run that the same command continues.
 """
 
-import hashlib
 import json
 import logging
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from typing import Any
 
 from mrc import storage
 from mrc.errors import RunError, UsageError
+from mrc.lease import lease
 from mrc.metrics import fitting_scorer
 from mrc.model_files import check_there
 from mrc.settings import differences, read_settings, resolved, write_settings
@@ -31,7 +31,7 @@ from mrc.training import checkpoints
 from mrc.training.card import model_card
 from mrc.training.config import MAY_CHANGE, TrainConfig
 from mrc.training.data import Data, hold_out, plan_data
-from mrc.training.prepare import Preparation, UnitRecord, check_rejects, fingerprint, prepare
+from mrc.training.prepare import Preparation, UnitRecord, check_rejects, digest_of, fingerprint, prepare
 from mrc.training.room import check_cluster
 from mrc.windows import PairTokenizer, WindowConfig
 
@@ -103,17 +103,24 @@ def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Result:
         start_ray: Connects to a cluster; called where there is anything to do.
 
     Raises:
-        UsageError: The model is none that can be trained, or it or the cluster is too small for what is asked.
+        UsageError: The folder belongs to another driver, the model is none that can be trained, or it or the cluster is
+            too small for what is asked.
         RunError: The run failed, or was asked to stop; the same command continues it.
     """
     if not plan.train.overwrite and storage.exists(plan.url("result.json")):
         logger.info("this run is done: %s", plan.url("result.json"))
         return Result(**json.loads(storage.read_text(plan.url("result.json"))))
     tokenizer = while_ray_starts(start_ray, partial(_load_pairs, plan.train.model))
+    use_gpu = check_cluster(plan.train, living_nodes())
+    with lease(plan.train.output) as check_lease:
+        return _train(plan, tokenizer, use_gpu, check_lease)
+
+
+def _train(plan: Plan, tokenizer: PairTokenizer, use_gpu: bool, check_lease: Callable[[], None]) -> Result:
     from mrc.training.loop import Assignment
     from mrc.training.supervise import supervise
 
-    use_gpu = check_cluster(plan.train, living_nodes())
+    _check_folder(plan.train, plan.config)
     # A run that came to no checkpoint has nothing to keep: a mistake in its flags is mended with other flags.
     if plan.train.overwrite or _other_settings(plan.train.output, plan.config):
         _start_over(plan)
@@ -126,7 +133,7 @@ def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Result:
     )
     if not validation:
         logger.warning("no validation data: the last weights become the model, without a score (--validation_data)")
-    data = {"train": _digest(train_records), "validation": _digest(validation_records)}
+    data = {"train": digest_of(train_records), "validation": digest_of(validation_records)}
     _check_data(plan, data)
     questions = sum(record.examples for record in train_records)
     windows = sum(record.windows for record in train_records)
@@ -144,6 +151,7 @@ def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Result:
             checkpoints=plan.url("checkpoints"),
         ),
         use_gpu=use_gpu,
+        check_lease=check_lease,
     )
     return _finish(
         plan,
@@ -215,10 +223,6 @@ def _prepare_side(
     used = [unit for unit, record in zip(units, records, strict=True) if record.windows]
     urls = [(preparation.url(unit, "windows.arrow"), preparation.url(unit, "examples.arrow")) for unit in used]
     return urls, records
-
-
-def _digest(records: Sequence[UnitRecord]) -> str:
-    return hashlib.blake2b("".join(record.digest for record in records).encode(), digest_size=8).hexdigest()
 
 
 def _check_data(plan: Plan, data: dict[str, str]) -> None:

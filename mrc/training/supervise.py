@@ -7,7 +7,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -34,15 +34,20 @@ _POLL_S = 0.5
 _MALLOC = {"MALLOC_MMAP_THRESHOLD_": "4294967296", "MALLOC_TRIM_THRESHOLD_": "8589934592"}
 
 
-def supervise(assignment: "Assignment", *, use_gpu: bool) -> None:
+def supervise(assignment: "Assignment", *, use_gpu: bool, check_lease: Callable[[], None]) -> None:
     """Train until the run is finished or was asked to stop; the checkpoints tell which.
 
     Ray Train sets up the workers and their process group, and starts them again when one is lost. What a run needs to
     continue is in our own checkpoints, so Ray Train's storage is a temporary folder.
 
+    Args:
+        assignment: What the workers do.
+        use_gpu: Whether each worker has a GPU.
+        check_lease: Raises RunError where another driver has taken over the run.
+
     Raises:
         MrcError: What a worker explained.
-        RunError: Training failed more often than `max_failures`.
+        RunError: Training failed more often than `max_failures`, or belongs to another driver.
     """
     found = checkpoints.committed(assignment.checkpoints)
     resumed_step, reported = (found[-1][1].step, read_rows(found[-1][0])) if found else (0, [])
@@ -65,10 +70,13 @@ def supervise(assignment: "Assignment", *, use_gpu: bool) -> None:
             if finished:
                 break
             if stop.is_set() and not has_workers:
-                # None of them could write a checkpoint. Ray Train goes on to wait in its thread, inside of Ray, which
-                # would crash as the interpreter ends; Ray's processes end with this one, whatever ends it.
-                atexit.register(os._exit, RunError.exit_code)
+                _leave_ray_train()  # none of them could write a checkpoint
                 break
+            try:
+                check_lease()
+            except RunError:
+                _leave_ray_train()
+                raise
             if stop.is_set() and not asked:
                 asked = True
                 logger.info("asked to stop: writing a checkpoint after the step that is running")
@@ -83,6 +91,15 @@ def supervise(assignment: "Assignment", *, use_gpu: bool) -> None:
             f"training failed: {cause} (the workers' logs are in {_log_folder()}); the same command goes on from the "
             "last checkpoint"
         ) from fit.error
+
+
+def _leave_ray_train() -> None:
+    """Let the process end without Ray Train.
+
+    It goes on in its thread, inside of Ray, which would crash as the interpreter ends. Ray's processes end with this
+    one, whatever ends it.
+    """
+    atexit.register(os._exit, RunError.exit_code)
 
 
 def _take(conductor: Any, log: RunLog) -> tuple[bool, MrcError | None]:

@@ -1,10 +1,11 @@
 """One driver for an output folder: it holds a lease there, and beats while it lives.
 
-    answers/_driver.json    who it is, and a number that rises every few seconds
+    out/_driver.json    who it is, and a number that rises every few seconds
 
 A second driver is refused while the first one lives. Of one that was killed, a driver on the same machine finds the
 process gone and goes on at once; one elsewhere waits until beats would have come. Two that slip through together, on a
-store without exclusive creation, write the same files under the same names: nothing is doubled by it.
+store without exclusive creation, write the same files under the same names: nothing is doubled by it, and one of them
+is told with its next beat.
 """
 
 import json
