@@ -202,6 +202,19 @@ def usable_precision(model: PreTrainedModel, precision: str) -> torch.dtype:
     return dtype
 
 
+def has_unused_parameters(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> bool:
+    """Tell whether reading a window leaves parameters out, as LUKE's of entities or a pooler that no head reads.
+
+    Workers that exchange gradients would wait for theirs, which never come.
+    """
+    collator = Collator(model, tokenizer, model.device)
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    with _mode(model, training=True):  # in which alone Reformer has gradients
+        logits = _read(model, collator, _windows(model, tokenizer, [max_seq_length]))
+        gradients = torch.autograd.grad(logits.sum(), parameters, allow_unused=True)
+    return any(gradient is None for gradient in gradients)
+
+
 def _windows(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lengths: Sequence[int], *, first: int = 0
 ) -> Windows:
@@ -268,10 +281,15 @@ def _bare_inputs(model: PreTrainedModel, ids: torch.Tensor) -> dict[str, torch.T
 @contextmanager
 def _reading(model: PreTrainedModel) -> Iterator[None]:
     """Turn dropout and gradients off for a while."""
+    with _mode(model, training=False), torch.inference_mode():
+        yield
+
+
+@contextmanager
+def _mode(model: PreTrainedModel, *, training: bool) -> Iterator[None]:
     was_training = model.training
-    model.train(mode=False)
+    model.train(training)
     try:
-        with torch.inference_mode():
-            yield
+        yield
     finally:
         model.train(was_training)

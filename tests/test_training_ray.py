@@ -31,6 +31,7 @@ from mrc.training.schedule import Schedule
 from mrc.windows import WindowConfig
 from tests.tiny import write_model
 from tests.training_data import bad_rows, make_rows, write_jsonl
+from tests.zoo import write_zoo_model
 
 pytest_plugins = ["tests.s3"]
 pytestmark = pytest.mark.usefixtures("ray_cluster")
@@ -122,6 +123,20 @@ def test_two_workers_and_small_batches_learn_what_one_worker_learns(
         }
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
         assert ours["temperature"] == pytest.approx(theirs["temperature"], rel=1e-2)
+
+
+@pytest.mark.slow
+def test_two_workers_train_a_model_whose_answers_leave_parameters_out(
+    config: functools.partial[TrainConfig], folder: pathlib.Path
+) -> None:
+    model = write_zoo_model(folder / "xlnet", "xlnet")
+    trained = train(
+        config(model=model, output=str(folder / "two xlnet"), num_workers=2, max_steps=3, validation_data=None)
+    )
+    before, after = AutoModelForQuestionAnswering.from_pretrained(model).state_dict(), trained.last_weights()
+    assert "transformer.mask_emb" in (same := {name for name in before if torch.equal(before[name], after[name])})
+    assert len(same) < len(before) / 2
+    assert [row["step"] for row in trained.rows("train")] == [1, 2, 3]
 
 
 def test_a_plain_loop_over_hugging_faces_features_learns_the_same(one: Run) -> None:

@@ -1,12 +1,14 @@
 """Every class behind AutoModelForQuestionAnswering answers through the reader, or is refused for its reason."""
 
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
 from transformers import AttentionInterface, AutoTokenizer, CanineTokenizer, LayoutLMv2Tokenizer, LayoutLMv3Tokenizer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.auto.modeling_auto import MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES
@@ -16,11 +18,20 @@ from mrc.errors import UsageError
 from mrc.examples import Example
 from mrc.models import Collator, forward, load_model, span_loss
 from mrc.pretrained import load_tokenizer
-from mrc.probes import find_packing, padding_shows
+from mrc.probes import find_packing, has_unused_parameters, padding_shows
 from mrc.reader import Reader
 from mrc.windows import WindowConfig, make_windows
 from tests.tokenizers import CORPUS
-from tests.zoo import ANSWERED, PACKED, PADDING_SHOWS, REFUSED, tiny_config, tokenizer_for, write_zoo_model
+from tests.zoo import (
+    ANSWERED,
+    PACKED,
+    PADDING_SHOWS,
+    REFUSED,
+    UNUSED_PARAMETERS,
+    tiny_config,
+    tokenizer_for,
+    write_zoo_model,
+)
 
 SETTINGS = {"max_seq_length": 64, "doc_stride": 16}
 SHORT = Example(id="short", question="Who wrote it?", context="Anna wrote it.")
@@ -101,6 +112,45 @@ def test_padding_shows_in_those_that_are_known_for_it(model_type: str, reader: O
 @each_type
 def test_windows_share_a_row_in_those_that_are_known_for_it(model_type: str, reader: Open) -> None:
     assert (reader(model_type)._finder.collator.packing is not None) == (model_type in PACKED)
+
+
+# Reformer trains on windows of one length only.
+@pytest.mark.parametrize("model_type", sorted({*ANSWERED} - {"reformer"}))
+def test_parameters_are_left_out_by_those_that_are_known_for_it(model_type: str, reader: Open) -> None:
+    model, tokenizer = reader(model_type)._finder.model, reader(model_type)._tokenizer
+    assert has_unused_parameters(model, tokenizer, SETTINGS["max_seq_length"]) == (model_type in UNUSED_PARAMETERS)
+    assert not model.training
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.fixture(scope="module")
+def process_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    rendezvous = tmp_path_factory.mktemp("group") / "rendezvous"
+    dist.init_process_group("gloo", init_method=f"file://{rendezvous}", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("process_group")
+@pytest.mark.parametrize("model_type", ["bert", "longformer", "mixtral", *UNUSED_PARAMETERS])
+def test_workers_that_share_gradients_need_to_look_for_unused_ones_just_there(
+    model_type: str, tmp_path: pathlib.Path
+) -> None:
+    def learn(find_unused_parameters: bool) -> None:
+        model = load_model(path)
+        collator = Collator(model, tokenizer, torch.device("cpu"))
+        windows, _ = make_windows(EXAMPLES, tokenizer, WindowConfig(**SETTINGS))
+        shared = DistributedDataParallel(model, find_unused_parameters=find_unused_parameters)
+        for i in range(2):
+            inputs = collator.inputs(windows.take(np.array([i])))
+            torch.autograd.backward(torch.cat(forward(shared, inputs)).sum())
+
+    path = write_zoo_model(tmp_path, model_type)
+    tokenizer = load_tokenizer(path)
+    if model_type in UNUSED_PARAMETERS:
+        with pytest.raises(RuntimeError, match="find_unused_parameters=True"):
+            learn(False)
+    learn(model_type in UNUSED_PARAMETERS)
 
 
 # X-MOD mixes dtypes by hand, and is read in float32.

@@ -67,6 +67,17 @@ PACKED = frozenset(
 )
 """Those of ANSWERED whose windows share a row without padding."""
 
+UNUSED_PARAMETERS = {
+    "fnet": "a pooler",
+    "lilt": "the last layer's layout",
+    "luke": "entities",
+    "markuplm": "an embedding of XPaths",
+    "roformer": "positions that are computed",
+    "squeezebert": "a pooler",
+    "xlnet": "the embedding of a mask",
+}
+"""Those of ANSWERED whose answers leave parameters out, and which."""
+
 REFUSED = {
     "canine": "not a fast one",  # its tokens are code points
     "layoutlmv2": "detectron2|bounding boxes",  # the library where it is missing, else boxes

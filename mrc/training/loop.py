@@ -24,7 +24,7 @@ from mrc import storage
 from mrc.errors import MrcError, UsageError
 from mrc.models import Collator, autocast, forward, load_model, span_loss
 from mrc.pretrained import load_tokenizer
-from mrc.probes import check_fits, find_packing, usable_precision
+from mrc.probes import check_fits, find_packing, has_unused_parameters, usable_precision
 from mrc.reader import Reader
 from mrc.spans import SpanConfig
 from mrc.training import checkpoints
@@ -121,8 +121,14 @@ class _Worker:
                 saved = read_trainer(Path(folder), self.device)
                 self.optimizer.load_state_dict(saved["optimizer"])
                 self.scaler.load_state_dict(saved["scaler"])
-        ids = [self.device.index] if self.device.type == "cuda" else None
-        self.model = DistributedDataParallel(self.module, device_ids=ids) if self.world_size > 1 else self.module
+        self.model = self._data_parallel(length) if self.world_size > 1 else self.module
+
+    def _data_parallel(self, length: int) -> DistributedDataParallel:
+        return DistributedDataParallel(
+            self.module,
+            device_ids=[self.device.index] if self.device.type == "cuda" else None,
+            find_unused_parameters=has_unused_parameters(self.module, self.tokenizer, length),
+        )
 
     def run(self) -> None:
         """Train from the step of the last checkpoint to the end, or until somebody asks to stop."""
