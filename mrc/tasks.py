@@ -10,13 +10,16 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from mrc.errors import MrcError
+from mrc import storage
+from mrc.errors import MrcError, UsageError
 
 logger = logging.getLogger("mrc")
 
 _PATIENCE_S = 20.0
 _REPEAT_S = 300.0
+_LOOK_S = 60.0
 
 T = TypeVar("T")
 
@@ -56,6 +59,46 @@ def living_node_ids() -> frozenset[str]:
 def _living() -> list[dict[str, Any]]:
     nodes: list[dict[str, Any]] = ray.nodes()  # type: ignore[no-untyped-call]
     return [node for node in nodes if node["Alive"]]
+
+
+def check_seen(**places: str) -> None:
+    """Refuse places on a disk of this machine that another machine of the cluster does not see.
+
+    Args:
+        **places: Flag -> a file or folder that is there, an URL, or nothing.
+
+    Raises:
+        UsageError: Names the flag, the place and the machine.
+    """
+    local = {
+        flag: place for flag, place in places.items() if place.startswith(("/", "file:")) and storage.exists(place)
+    }
+    here = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    # One node of each machine; a head without CPUs gets no work.
+    others = {
+        node["NodeManagerAddress"]: node["NodeID"]
+        for node in _living()
+        if node["NodeManagerAddress"] != here and node["Resources"].get("CPU", 0) > 0
+    }
+    if not local or not others:
+        return
+    looks = {
+        _unseen.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(local): address
+        for address, node in others.items()
+    }
+    answered, _ = ray.wait(list(looks), num_returns=len(looks), timeout=_LOOK_S)
+    for look in answered:
+        with contextlib.suppress(ray.exceptions.RayError):  # a node that is lost now will be missed by others
+            for flag in ray.get(look):
+                raise UsageError(
+                    f"--{flag} {local[flag]} is not seen by the cluster's machine {looks[look]}: give a URL of a "
+                    "store (s3://…), or a folder that all machines share"
+                )
+
+
+@ray.remote(num_cpus=0)
+def _unseen(places: Mapping[str, str]) -> list[str]:
+    return [flag for flag, place in places.items() if not storage.exists(place)]
 
 
 class NodeWatch:

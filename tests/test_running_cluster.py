@@ -142,3 +142,41 @@ def test_submitted_jobs_end_with_their_exit_code_tell_how_far_they_are_and_bring
     paths = sorted((tmp_path / "out" / "predictions").iterdir())
     rows = [row for path in paths for row in pq.read_table(path).to_pylist()]
     assert_reader_agrees(rows, examples_of(ROWS), reader_of(str(place.folder / "reader")))
+
+
+@pytest.fixture
+def hidden(place: Place) -> Iterator[pathlib.Path]:
+    """Return a folder with questions that another machine of the cluster sees empty."""
+    folder = place.folder / "hidden"
+    folder.mkdir()
+    write_jsonl(folder / "rows.jsonl", ROWS)
+    join = [RAY, "start", "--block", f"--address={place.head.address}", "--node-ip-address=127.0.0.2", "--num-cpus=1"]
+    hide = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs hidden "$0" && exec "$@"', str(folder)]
+    machine = place.jobs.start([*hide, *join], RAY_ADDRESS="")
+    wait_until(lambda: "Ray runtime started" in machine.stdout or not machine.is_running, "the other machine")
+    if re.search("not permitted|denied", machine.stderr):
+        pytest.skip(f"no other machine can be played here: {machine.stderr.strip()}")
+    assert machine.is_running, machine.stderr
+    yield folder
+    machine.kill_all()
+
+
+def test_a_place_that_another_machine_does_not_see_is_refused(
+    place: Place, hidden: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    reader, rows, seen = place.folder / "reader", hidden / "rows.jsonl", place.folder / "rows.jsonl"
+    commands = {
+        "input": ["answer.py", f"--model={reader}", f"--input={rows}", f"--output={tmp_path / 'answers'}"],
+        "output": ["train.py", *train_flags(place, hidden / "out")],
+        "references": [
+            "evaluate.py", f"--references={rows}", f"--predictions={seen}", "--prediction_column=question",
+            f"--output={tmp_path / 'evaluations'}",
+        ],
+    }  # fmt: skip
+    jobs = {
+        flag: place.jobs.start([sys.executable, f"jobs/{script}", *flags], RAY_ADDRESS=place.head.address)
+        for flag, (script, *flags) in commands.items()
+    }
+    for flag, job in jobs.items():
+        assert job.wait() == 2, job.stdout
+        assert_is_one_error(job.stderr, f"--{flag} {hidden}/.* is not seen by the cluster's machine 127.0.0.2: give")

@@ -31,9 +31,10 @@ from mrc.answering.records import RECORDS, Ledger, UnitRecord
 from mrc.answering.stages import UnitError
 from mrc.answering.work import Order, Work, work_of
 from mrc.errors import MrcError, RunError, UsageError
-from mrc.lease import lease
+from mrc.lease import NAME, lease
 from mrc.settings import differences, read_settings, write_settings
-from mrc.tasks import living_nodes, watched_nodes, while_ray_starts
+from mrc.sources import first_file
+from mrc.tasks import check_seen, living_nodes, watched_nodes, while_ray_starts
 
 logger = logging.getLogger("mrc")
 
@@ -76,6 +77,8 @@ def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Outcome:
                 storage.remove(plan.url(name))
         check_folder(plan)
         plan.patiently(lambda: write_settings(plan.url("config.yaml"), plan.settings))
+        asked = "input" if plan.input.questions is None else "documents"
+        check_seen(model=plan.config.model, output=plan.url(NAME), **{asked: first_file(plan.units)})
         ledger = _Answering(plan, replace(work, threads=shape.threads), shape, check_lease).run()
         return finish(plan, ledger)
 

@@ -29,7 +29,9 @@ from mrc.evaluation.summing import Work
 from mrc.evaluation.table import METRICS, write_row
 from mrc.metrics import fitting_scorer
 from mrc.settings import write_settings
+from mrc.sources import first_file
 from mrc.storage import join
+from mrc.tasks import check_seen
 
 logger = logging.getLogger("mrc")
 
@@ -65,6 +67,8 @@ def _evaluate(planned: Plan, render: Render) -> Evaluation:
     _start_over(planned)
     # Also shows that the folder may be written to, before everything is read.
     planned.patiently(lambda: write_settings(planned.url("config.yaml"), planned.settings))
+    files = {"references": first_file(planned.references), "predictions": first_file(planned.predictions)}
+    check_seen(output=planned.url("config.yaml"), **files)
     references, predictions = scatter_references(planned), scatter_predictions(planned)
     baseline = scatter_baseline(planned)
     facts = references.facts

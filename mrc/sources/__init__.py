@@ -9,7 +9,15 @@ product.py   a unit of documents and some questions -> Example or Reject a pair
 split.py     hold out questions by whole articles or contexts
 """
 
-from mrc.sources.config import DocumentSource, PredictionSource, QuestionSource, ReferenceSource, SourceConfig, Unit
+from mrc.sources.config import (
+    DocumentSource,
+    PredictionSource,
+    QuestionSource,
+    ReferenceSource,
+    SourceConfig,
+    Unit,
+    first_file,
+)
 from mrc.sources.parquet import read_batches
 from mrc.sources.plan import DEFAULT_UNIT_ROWS, kept_fields, plan_units
 from mrc.sources.product import PAIR_COLUMNS, Question, read_pairs, read_questions
@@ -33,6 +41,7 @@ __all__ = [
     "SourceConfig",
     "Unit",
     "check_columns",
+    "first_file",
     "gold_pairs",
     "group_keys",
     "kept_fields",

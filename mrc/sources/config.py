@@ -3,7 +3,7 @@
 import hashlib
 import posixpath
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
@@ -163,6 +163,11 @@ class Unit:
         picked = "" if self.rows is None else f"-picked-{_digest(repr(self.rows))}"
         plain = re.sub(r"[^\w.-]", "_", self.stem).lstrip("._-").encode()[:60].decode(errors="ignore") or "file"
         return f"{plain}-{_digest(self.source)}-{self.start:012d}-{self.stop:012d}{picked}"
+
+
+def first_file(units: Iterable[Unit]) -> str:
+    """Return the first file of units, "" where none is of a file."""
+    return next((unit.source for unit in units if unit.is_file), "")
 
 
 def _digest(text: str) -> str:

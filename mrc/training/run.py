@@ -20,13 +20,13 @@ from typing import Any
 
 from mrc import storage
 from mrc.errors import RunError, UsageError
-from mrc.lease import lease
+from mrc.lease import NAME, lease
 from mrc.metrics import fitting_scorer
 from mrc.model_files import check_there
 from mrc.settings import differences, read_settings, resolved, write_settings
-from mrc.sources import SourceConfig, Unit
+from mrc.sources import SourceConfig, Unit, first_file
 from mrc.spans import SpanConfig
-from mrc.tasks import living_nodes, while_ray_starts
+from mrc.tasks import check_seen, living_nodes, while_ray_starts
 from mrc.training import checkpoints
 from mrc.training.card import model_card
 from mrc.training.config import MAY_CHANGE, TrainConfig
@@ -125,6 +125,8 @@ def _train(plan: Plan, tokenizer: PairTokenizer, use_gpu: bool, check_lease: Cal
     if plan.train.overwrite or _other_settings(plan.train.output, plan.config):
         _start_over(plan)
     storage.persistently(lambda: write_settings(plan.url("config.yaml"), plan.config))
+    data = {"train_data": first_file(plan.data.train), "validation_data": first_file(plan.data.validation)}
+    check_seen(model=plan.train.model, output=plan.url(NAME), **data)
     if plan.data.holds_out:
         plan = replace(plan, data=hold_out(plan.data, plan.train))
     train, train_records = _prepare_side(plan, tokenizer, "train", plan.data.train, plan.data.train_source)
@@ -133,8 +135,8 @@ def _train(plan: Plan, tokenizer: PairTokenizer, use_gpu: bool, check_lease: Cal
     )
     if not validation:
         logger.warning("no validation data: the last weights become the model, without a score (--validation_data)")
-    data = {"train": digest_of(train_records), "validation": digest_of(validation_records)}
-    _check_data(plan, data)
+    digests = {"train": digest_of(train_records), "validation": digest_of(validation_records)}
+    _check_data(plan, digests)
     questions = sum(record.examples for record in train_records)
     windows = sum(record.windows for record in train_records)
     scorer = _scorer(plan, validation_records)
@@ -146,7 +148,7 @@ def _train(plan: Plan, tokenizer: PairTokenizer, use_gpu: bool, check_lease: Cal
             scorer=scorer,
             train_windows=tuple(windows_url for windows_url, _ in train),
             validation_units=tuple(validation),
-            data=data,
+            data=digests,
             questions_per_window=questions / windows,
             checkpoints=plan.url("checkpoints"),
         ),
@@ -225,11 +227,11 @@ def _prepare_side(
     return urls, records
 
 
-def _check_data(plan: Plan, data: dict[str, str]) -> None:
+def _check_data(plan: Plan, digests: dict[str, str]) -> None:
     """Refuse to go on with other data than a checkpoint is of: its step would not be a place in this run."""
     found = checkpoints.committed(plan.url("checkpoints"))
     state = found[-1][1] if found else checkpoints.TrainState(step=0)
-    for side, digest in data.items():
+    for side, digest in digests.items():
         if state.data.get(side, digest) != digest:
             raise UsageError(
                 f"the {'training' if side == 'train' else side} data is not what the run in {plan.train.output} began "
