@@ -3,10 +3,13 @@
 import contextlib
 import importlib
 import logging
+import math
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
@@ -20,11 +23,12 @@ logger = logging.getLogger("mrc")
 _PATIENCE_S = 20.0
 _REPEAT_S = 300.0
 _LOOK_S = 60.0
+_CGROUP = Path("/sys/fs/cgroup")
 
 T = TypeVar("T")
 
 Node = Mapping[str, float]
-"""Resources of a node that lives, as Ray tells them."""
+"""Resources of a node that lives, as Ray tells them, and `cores`: of its machine, as far as they are known."""
 
 
 def while_ray_starts(start_ray: Callable[[], None], load: Callable[[], T]) -> T:
@@ -46,14 +50,45 @@ def while_ray_starts(start_ray: Callable[[], None], load: Callable[[], T]) -> T:
         return loaded.result()
 
 
+def cores_here() -> int:
+    """Return how many cores this process may use: those it is pinned to, or what its container may use of them."""
+    pinned = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, int(min(pinned, _cores_of_container())))
+
+
+def _cores_of_container() -> float:
+    """Return a container's limit of CPU time as cores, inf without one: as many threads more would be throttled."""
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = (_CGROUP / "cpu.max").read_text().split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    with contextlib.suppress(OSError, ValueError):  # the older interface
+        limit, every = (int((_CGROUP / "cpu" / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+        return limit / every if limit > 0 else math.inf
+    return math.inf
+
+
 def living_nodes() -> list[Node]:
-    """Return the resources of each node that Ray knows to live."""
-    return [node["Resources"] for node in _living()]
+    """Return the resources of each node that Ray knows to live.
+
+    Ray may have been told of other CPUs than there are. On this machine that shows; of others Ray is believed.
+    """
+    here = _address_here()
+    return [
+        {
+            **node["Resources"],
+            "cores": cores_here() if node["NodeManagerAddress"] == here else math.ceil(node["Resources"].get("CPU", 0)),
+        }
+        for node in _living()
+    ]
 
 
 def living_node_ids() -> frozenset[str]:
     """Return Ray's names of the nodes that it knows to live; a node that comes back has another."""
     return frozenset(node["NodeID"] for node in _living())
+
+
+def _address_here() -> str:
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
 def _living() -> list[dict[str, Any]]:
@@ -73,7 +108,7 @@ def check_seen(**places: str) -> None:
     local = {
         flag: place for flag, place in places.items() if place.startswith(("/", "file:")) and storage.exists(place)
     }
-    here = ray.util.get_node_ip_address()  # type: ignore[no-untyped-call]
+    here = _address_here()
     # One node of each machine; a head without CPUs gets no work.
     others = {
         node["NodeManagerAddress"]: node["NodeID"]

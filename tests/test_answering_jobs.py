@@ -110,6 +110,7 @@ import sys, ray
 from mrc.answering import CONFIGS, plan, run
 from mrc.answering.pipeline import shape_of
 from mrc.launch import parse_configs
+from mrc.tasks import living_nodes
 
 ray.init(
     address="local", num_cpus=1, num_gpus=1, include_dashboard=False, log_to_driver=False,
@@ -119,7 +120,7 @@ for name, own in {
     "one": ["--use_gpu=false", "--num_actors=1"], "two": ["--use_gpu=false", "--num_actors=2"], "gpu": []
 }.items():
     planned = plan(*parse_configs(CONFIGS, "", [f"--output={sys.argv[1]}/{name}", *own, *sys.argv[2:]]))
-    print(shape_of(planned.config, [node["Resources"] for node in ray.nodes()], 9), flush=True)
+    print(shape_of(planned.config, living_nodes(), 9), flush=True)
     print(run(planned).answered, flush=True)
 """
 """Answers on a cluster of one CPU and one GPU, a pretended one, which shows that Ray Data takes the options."""

@@ -287,7 +287,7 @@ def test_every_setting_that_may_change_is_one(make_plan: Callable[..., Plan], ro
 
 
 def node(cpus: float, gpus: float = 0) -> dict[str, Any]:
-    return {"CPU": cpus, "memory": 1e12, "node:10.0.0.1": 1.0} | ({"GPU": gpus} if gpus else {})
+    return {"CPU": cpus, "memory": 1e12, "node:10.0.0.1": 1.0, "cores": 8} | ({"GPU": gpus} if gpus else {})
 
 
 def shape(*nodes: dict[str, Any], **changes: Any) -> Shape:
@@ -327,6 +327,14 @@ def test_each_core_gets_an_actor_of_one_thread() -> None:
     assert shape(node(8), num_actors=16).threads == 1
     # The CPUs that Ray was told of may be more than there are.
     assert shape(node(64)).num_actors == 8
+
+
+@pytest.mark.usefixtures("eight_cores")
+def test_machines_have_actors_and_threads_by_their_own_cores() -> None:
+    head, machine = {**node(2), "cores": 2}, {**node(16), "cores": 16}
+    all_cores = shape(head, machine)
+    assert (all_cores.num_actors, all_cores.threads) == (18, 1)
+    assert shape(head, machine, num_actors=2).threads == 9
 
 
 @pytest.mark.usefixtures("eight_cores")

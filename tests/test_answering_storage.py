@@ -125,7 +125,9 @@ def driver(made_once: tuple[Reader, Work], monkeypatch: pytest.MonkeyPatch) -> D
     for name in ("put", "get"):
         monkeypatch.setattr(ray, name, lambda value: value)
     monkeypatch.setattr(ray, "wait", lambda refs, **_: (refs, []))
-    monkeypatch.setattr(ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2}}])
+    monkeypatch.setattr(
+        ray, "nodes", lambda: [{"Alive": True, "Resources": {"CPU": 2}, "NodeManagerAddress": "10.0.0.1"}]
+    )
     monkeypatch.setattr(storage, "persistently", persistently)
     # The process that held the folder is gone, which this one is not.
     monkeypatch.setattr(lease, "_process", lambda: {"pid": 1, "started": 0})

@@ -1,5 +1,7 @@
 """What a job does while Ray starts, and what it tells of the nodes that it waits for."""
 
+import os
+import pathlib
 import threading
 from collections.abc import Sequence
 
@@ -7,7 +9,7 @@ import pytest
 
 from mrc import tasks
 from mrc.errors import UsageError
-from mrc.tasks import Node, watched_nodes, while_ray_starts
+from mrc.tasks import Node, cores_here, watched_nodes, while_ray_starts
 
 
 def test_ray_is_started_by_this_thread_while_another_loads() -> None:
@@ -81,3 +83,39 @@ def test_nothing_is_told_of_nodes_that_are_there_or_of_work_that_was_short(
         assert was_asked.wait(60)
     assert not caplog.messages
     assert not [thread for thread in threading.enumerate() if thread.name == "nodes"]
+
+
+def test_other_machines_have_the_cores_that_ray_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes = [
+        {"NodeManagerAddress": f"10.0.0.{i}", "Resources": {"CPU": cpus} if cpus else {}}
+        for i, cpus in enumerate([4.0, 4.0, 2.5, 0.0])
+    ]
+    monkeypatch.setattr(tasks, "_living", lambda: nodes)
+    monkeypatch.setattr(tasks, "_address_here", lambda: "10.0.0.0")
+    monkeypatch.setattr(tasks, "cores_here", lambda: 2)
+    assert [node["cores"] for node in tasks.living_nodes()] == [2, 4, 3, 0]
+    assert tasks.living_nodes()[2]["CPU"] == 2.5
+
+
+@pytest.mark.parametrize(
+    ("files", "cores"),
+    [
+        ({}, 16),
+        ({"cpu.max": "max 100000\n"}, 16),
+        ({"cpu.max": "350000 100000\n"}, 3),
+        ({"cpu.max": "50000 100000\n"}, 1),
+        ({"cpu.max": "6400000 100000\n"}, 16),
+        ({"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, 16),
+        ({"cpu/cpu.cfs_quota_us": "800000\n", "cpu/cpu.cfs_period_us": "100000\n"}, 8),
+        ({"cpu/cpu.cfs_quota_us": "800000\n"}, 16),
+    ],
+)
+def test_a_container_has_the_cores_of_its_limit(
+    files: dict[str, str], cores: int, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(tasks, "_CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: range(16), raising=False)
+    assert cores_here() == cores

@@ -3,10 +3,10 @@
 import time
 from dataclasses import replace
 
-from mrc.answering.pipeline import cores_here
 from mrc.answering.plan import Plan
 from mrc.answering.progress import duration
 from mrc.answering.work import Order, load_reader, read_and_window, work_of
+from mrc.tasks import cores_here
 
 _ROWS = 64
 

@@ -5,7 +5,6 @@ again by Ray, a few times; what still has no record at the end is the caller's t
 """
 
 import math
-import os
 import pickle
 import warnings
 from collections.abc import Iterator, Sequence
@@ -19,7 +18,7 @@ from mrc.answering.records import UnitRecord
 from mrc.answering.stages import CommitUnit, FindSpans, ReadUnit, first_row
 from mrc.answering.work import Order, Work
 from mrc.errors import MrcError, UsageError
-from mrc.tasks import Node
+from mrc.tasks import Node, cores_here
 
 ROUND_UNITS = 4_096
 """Units that one execution of Ray Data streams: each is a block that the driver keeps account of."""
@@ -60,7 +59,7 @@ def shape_of(config: AnswerConfig, nodes: Sequence[Node], num_units: int) -> Sha
 
     Args:
         config: What was asked for.
-        nodes: Resources of each node that lives, as Ray tells them.
+        nodes: See `living_nodes`.
         num_units: What there is to do; more actors than that are started only where they are asked for.
 
     Raises:
@@ -68,7 +67,7 @@ def shape_of(config: AnswerConfig, nodes: Sequence[Node], num_units: int) -> Sha
     """
     cpus, gpus = (sum(node.get(name, 0) for node in nodes) for name in ("CPU", "GPU"))
     use_gpu = gpus > 0 if config.use_gpu is None else config.use_gpu
-    with_cpus = sum(node.get("CPU", 0) > 0 for node in nodes)
+    cores = sum(node["cores"] for node in nodes if node.get("CPU", 0)) or cores_here()
     # Two processes of one thread read more than one of two.
     places = int(gpus) if use_gpu else sum(_actors_on(node) for node in nodes)
     num_actors = config.num_actors or max(1, min(places, num_units))
@@ -93,19 +92,14 @@ def shape_of(config: AnswerConfig, nodes: Sequence[Node], num_units: int) -> Sha
         task_cpus=task_cpus,
         # Quarters of CPUs would let a dozen processes start at once on two cores.
         most_tasks=None if is_large else 2,
-        threads=None if use_gpu else max(1, cores_here() * max(1, with_cpus) // num_actors),
+        threads=None if use_gpu else max(1, int(cores // num_actors)),
     )
 
 
 def _actors_on(node: Node) -> int:
     """Return how many actors without a GPU a node has room for."""
     cpus, memory = node.get("CPU", 0), node.get("memory", math.inf)
-    return int(min(math.ceil(cpus), cores_here(), max(1, memory // _ACTOR_BYTES))) if cpus else 0
-
-
-def cores_here() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return int(min(math.ceil(cpus), node["cores"], max(1, memory // _ACTOR_BYTES))) if cpus else 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,6 @@ changes what is learned.
 """
 
 import contextlib
-import os
 import pickle
 import time
 from dataclasses import dataclass, replace
@@ -27,6 +26,7 @@ from mrc.pretrained import load_tokenizer
 from mrc.probes import check_fits, find_packing, has_unused_parameters, usable_precision
 from mrc.reader import Reader
 from mrc.spans import SpanConfig
+from mrc.tasks import cores_here
 from mrc.training import checkpoints
 from mrc.training.checkpoints import TrainState
 from mrc.training.config import TrainConfig
@@ -86,7 +86,7 @@ class _Worker:
         self.rank, self.world_size = context.get_world_rank(), context.get_world_size()
         self.device = ray.train.torch.get_device()
         if self.device.type == "cpu":
-            torch.set_num_threads(max(1, (os.cpu_count() or 1) // context.get_local_world_size()))
+            torch.set_num_threads(max(1, cores_here() // context.get_local_world_size()))
         self.assignment, self.config = assignment, assignment.train
         found = checkpoints.committed(assignment.checkpoints)
         self.state = found[-1][1] if found else TrainState(step=0, data=assignment.data)
