@@ -120,9 +120,11 @@ def start_ray(check: Callable[[Sequence[Mapping[str, float]]], object] | None = 
     _quiet()
     import ray
 
+    from mrc.tasks import cores_here
+
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
     if _cluster_address() is None:
-        cpus = max(4, os.cpu_count() or 1)
+        cpus = max(4, cores_here())
         if check is not None:
             check([{"CPU": cpus, "GPU": _count_gpus()}])
         options |= {"address": "local", "num_cpus": cpus, "include_dashboard": False}
