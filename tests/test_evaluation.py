@@ -17,6 +17,7 @@ from mrc.errors import GateError, RunError, UsageError
 from mrc.evaluation import check_gate, exchange
 from mrc.evaluation.outcome import Evaluation
 from mrc.examples import Answer, Example
+from mrc.lease import NAME, lease
 from mrc.metrics import METRICS_SCHEMA, get_scorer, score_predictions, tune_null_threshold
 from tests.evaluations import (
     CONTEXTS,
@@ -294,6 +295,21 @@ def test_a_run_is_in_the_table_once(tmp_path: pathlib.Path) -> None:
     again = evaluate(tmp_path / "e", overwrite=True, **flags)
     assert [run.run_id for run in again.found.history] == ["night"]
     assert next(row["answer"] for row in again.rows("per_question") if row["id"] == "q0000") == "other"
+
+
+def test_a_run_is_evaluated_by_one_driver_at_a_time(tmp_path: pathlib.Path) -> None:
+    flags: dict[str, Any] = {
+        "references": write_shards(ROWS, tmp_path / "references", 1),
+        "predictions": write_json(tmp_path / "predictions.json", texts_of(PREDICTED)),
+        "run_id": "night",
+    }
+    folder = tmp_path / "e" / "runs" / "night"
+    with lease(str(folder)), pytest.raises(UsageError, match=f"process {os.getpid()} on .* is writing to {folder}:"):
+        evaluate(tmp_path / "e", **flags)
+    assert not list(folder.iterdir())
+    evaluate(tmp_path / "e", **flags)
+    assert (folder / "per_question").exists()
+    assert not (folder / NAME).exists()
 
 
 def test_what_an_attempt_that_died_left_is_gone(tmp_path: pathlib.Path) -> None:

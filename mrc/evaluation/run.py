@@ -27,6 +27,7 @@ from mrc.evaluation.plan import PER_QUESTION, Plan
 from mrc.evaluation.score import MISMATCHES
 from mrc.evaluation.summing import Work
 from mrc.evaluation.table import METRICS, write_row
+from mrc.lease import NAME, lease
 from mrc.metrics import fitting_scorer
 from mrc.settings import write_settings
 from mrc.sources import first_file
@@ -56,19 +57,20 @@ def run(job: Job, render: Render) -> Evaluation:
         render: Draws the report.
 
     Raises:
-        UsageError: It cannot be done as asked.
+        UsageError: It cannot be done as asked, or another driver evaluates this run.
         RunError: Ids do not pair up, or the store failed.
     """
-    return _evaluate(answer_first(job) if job.answers is not None else job.plan, render)
+    planned = answer_first(job) if job.answers is not None else job.plan
+    with lease(planned.folder) as check_lease:
+        return _evaluate(planned, render, check_lease)
 
 
-def _evaluate(planned: Plan, render: Render) -> Evaluation:
+def _evaluate(planned: Plan, render: Render, check_lease: Callable[[], None]) -> Evaluation:
     began = time.perf_counter()
     _start_over(planned)
-    # Also shows that the folder may be written to, before everything is read.
     planned.patiently(lambda: write_settings(planned.url("config.yaml"), planned.settings))
     files = {"references": first_file(planned.references), "predictions": first_file(planned.predictions)}
-    check_seen(output=planned.url("config.yaml"), **files)
+    check_seen(output=planned.url(NAME), **files)
     references, predictions = scatter_references(planned), scatter_predictions(planned)
     baseline = scatter_baseline(planned)
     facts = references.facts
@@ -82,6 +84,7 @@ def _evaluate(planned: Plan, render: Render) -> Evaluation:
     parts.counts.update(bad_references=facts.bad, bad_predictions=predictions.facts.bad)
     _check_mismatches(planned, mismatches_of(parts))
     found = conclude(planned, scorer, facts, parts, time.perf_counter() - began)
+    check_lease()
     planned.patiently(lambda: _write(planned, found, parts, render))
     return found
 
