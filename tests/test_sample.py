@@ -9,6 +9,7 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -134,6 +135,9 @@ def test_text_has_no_stray_spaces_or_holes(examples: list[Example]) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(code=st.sampled_from(CODES), split=st.sampled_from(list(SPLITS)), seed=st.integers())
+@hypothesis.example(
+    code="en", split="validation", seed=15
+)  # a long passage, each of whose things may be compared with two others
 def test_a_question_has_an_answer_if_and_only_if_the_passage_tells(code: LanguageCode, split: str, seed: int) -> None:
     language, rng = LANGUAGES[code], random.Random(seed)
     passage = write_passage(language, split, rng)
@@ -143,6 +147,7 @@ def test_a_question_has_an_answer_if_and_only_if_the_passage_tells(code: Languag
         for question in fact.relation.questions
     }
     assert passage.stranger not in passage.text
+    assert len({(fact.thing, fact.relation) for fact in passage.facts}) == len(passage.facts)
     for question, answers in ask(passage, language, QUESTIONS_PER_PASSAGE, rng):
         assert answers == ((told[question],) if question in told else ())
 
