@@ -105,9 +105,6 @@ def check_seen(**places: str) -> None:
     Raises:
         UsageError: Names the flag, the place and the machine.
     """
-    local = {
-        flag: place for flag, place in places.items() if place.startswith(("/", "file:")) and storage.exists(place)
-    }
     here = _address_here()
     # One node of each machine; a head without CPUs gets no work.
     others = {
@@ -115,8 +112,11 @@ def check_seen(**places: str) -> None:
         for node in _living()
         if node["NodeManagerAddress"] != here and node["Resources"].get("CPU", 0) > 0
     }
-    if not local or not others:
+    if not others:
         return
+    local = {
+        flag: place for flag, place in places.items() if place.startswith(("/", "file:")) and storage.exists(place)
+    }
     looks = {
         _unseen.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(local): address
         for address, node in others.items()

@@ -22,7 +22,7 @@ from mrc.examples import Example, Reject, examples_to_table, rejects_to_table
 from mrc.metrics import is_korean
 from mrc.sources import SourceConfig, Unit, read_unit
 from mrc.training.data import row_numbers
-from mrc.training.store import LabelledWindows, digest, windows_to_table, write_arrow
+from mrc.training.store import LabelledWindows, digest_tables, windows_to_table, write_arrow
 from mrc.validation import RowError, reject_row
 from mrc.windows import PairTokenizer, WindowConfig, label_windows, make_windows
 
@@ -70,10 +70,7 @@ def fingerprint(
 ) -> str:
     """Name what windows depend on: the tokenizer, how rows are read, cut and kept, and the input's files' stamps."""
     parts = [tokenizer_json, json.dumps(asdict(source)), json.dumps(asdict(window)), windows_without_answer, *stamps]
-    digest = hashlib.blake2b(digest_size=8)
-    for part in parts:
-        digest.update(part.encode() + b"\0")
-    return digest.hexdigest()
+    return _digest(parts)
 
 
 def prepare(units: Sequence[Unit], preparation: Preparation) -> list[UnitRecord]:
@@ -145,7 +142,7 @@ def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:
         korean=sum(is_korean(example.question) for example in examples),
         unanswerable=sum(not example.answers for example in examples),
         rejects=dict(Counter(reject.reason for reject in rejects)),
-        digest=digest(tables.values()),
+        digest=digest_tables(tables.values()),
     )
     storage.write_text(preparation.url(unit, "json"), json.dumps(asdict(record)))
     return record
@@ -153,7 +150,11 @@ def prepare_unit(unit: Unit, preparation: Preparation) -> UnitRecord:
 
 def digest_of(records: Sequence[UnitRecord]) -> str:
     """Name what all units of a side hold, in their order."""
-    return hashlib.blake2b("".join(record.digest for record in records).encode(), digest_size=8).hexdigest()
+    return _digest([record.digest for record in records])
+
+
+def _digest(parts: Sequence[str]) -> str:
+    return hashlib.blake2b(b"".join(part.encode() + b"\0" for part in parts), digest_size=8).hexdigest()
 
 
 def check_rejects(records: Sequence[UnitRecord], *, max_share: float, side: str, rejects_folder: str) -> None:

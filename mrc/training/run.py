@@ -120,9 +120,8 @@ def _train(plan: Plan, tokenizer: PairTokenizer, use_gpu: bool, check_lease: Cal
     from mrc.training.loop import Assignment
     from mrc.training.supervise import supervise
 
-    _check_folder(plan.train, plan.config)
     # A run that came to no checkpoint has nothing to keep: a mistake in its flags is mended with other flags.
-    if plan.train.overwrite or _other_settings(plan.train.output, plan.config):
+    if _check_folder(plan.train, plan.config) or plan.train.overwrite:
         _start_over(plan)
     storage.persistently(lambda: write_settings(plan.url("config.yaml"), plan.config))
     data = {"train_data": first_file(plan.data.train), "validation_data": first_file(plan.data.validation)}
@@ -165,20 +164,20 @@ def _train(plan: Plan, tokenizer: PairTokenizer, use_gpu: bool, check_lease: Cal
     )
 
 
-def _check_folder(config: TrainConfig, wanted: dict[str, Any]) -> None:
-    """Refuse an output folder that holds what another run has learned, unless told to start over."""
-    other = _other_settings(config.output, wanted)
+def _check_folder(config: TrainConfig, wanted: dict[str, Any]) -> list[str]:
+    """Return what is set otherwise in the run that the output folder holds; nothing where it holds none.
+
+    Raises:
+        UsageError: That run has learned something, and is not to be started over.
+    """
+    there = read_settings(storage.join(config.output, "config.yaml"))
+    other = [] if there is None else differences(there, wanted, MAY_CHANGE)
     if other and not config.overwrite and checkpoints.committed(storage.join(config.output, "checkpoints")):
         raise UsageError(
             f"--output {config.output} holds another run ({'; '.join(other)}): choose another folder, or start "
             "over with --overwrite true"
         )
-
-
-def _other_settings(output: str, wanted: dict[str, Any]) -> list[str]:
-    """Return what is set otherwise in the run that an output folder holds; nothing where it holds none."""
-    there = read_settings(storage.join(output, "config.yaml"))
-    return [] if there is None else differences(there, wanted, MAY_CHANGE)
+    return other
 
 
 def _start_over(plan: Plan) -> None:

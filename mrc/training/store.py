@@ -114,7 +114,7 @@ def write_arrow(url: str, table: pa.Table) -> None:
         writer.write_table(table.combine_chunks())
 
 
-def digest(tables: Iterable[pa.Table]) -> str:
+def digest_tables(tables: Iterable[pa.Table]) -> str:
     """Name what tables hold, whatever files it is in."""
     name = hashlib.blake2b(digest_size=8)
     for table in tables:
