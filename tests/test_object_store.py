@@ -170,15 +170,20 @@ def storm(request: Request) -> Fault | None:
 
 
 def storm_until(part: str, end: Fault) -> Callable[[Request], Fault | None]:
-    """Let the storm rage until a file with this in its name has been written; then all requests fail alike."""
+    """Let the storm rage until a file with this in its name has been written; then all requests fail alike.
+
+    A job is told of such a file that it wrote: one whose answer is cut would be there without its knowledge.
+    """
     written: list[str] = []
 
     def plan(request: Request) -> Fault | None:
         if written:
             return end
         fault = storm(request)
-        if fault is None and request.method == "PUT" and part in request.key:
-            written.append(request.key)
+        if request.method == "PUT" and part in request.key:
+            if fault is None:
+                written.append(request.key)
+            return "500" if fault == "cut_answer" else fault
         return fault
 
     return plan
