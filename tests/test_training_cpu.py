@@ -1,4 +1,4 @@
-"""Cheap dropout drops what it should, as often as it should, where transformers asks for dropout."""
+"""A CPU's dropout drops what it should, where transformers asks for it; its attention is torch's."""
 
 import math
 from collections import Counter
@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mrc.models import load_model
 from mrc.packing import IMPLEMENTATION, packed, set_attention
-from mrc.training.dropout import CheapDropout
+from mrc.training.cpu import CpuKernels
 from tests.tiny import write_model
 
 SHAPE = (7, 11, 2003)  # of an odd number of values
@@ -28,7 +28,7 @@ def assert_share(kept: Tensor, probability: float) -> None:
 def test_values_are_dropped_or_scaled(probability: float) -> None:
     torch.manual_seed(1)
     values = torch.randn(SHAPE, dtype=torch.float64).requires_grad_()
-    with CheapDropout():
+    with CpuKernels():
         dropped = torch.nn.Dropout(probability)(values)
     (gradient,) = torch.autograd.grad(dropped.sum(), values)
     kept = gradient != 0
@@ -46,7 +46,7 @@ def test_values_are_dropped_or_scaled(probability: float) -> None:
 def test_a_seed_decides() -> None:
     def drawn(seed: int) -> Tensor:
         torch.manual_seed(seed)
-        with CheapDropout():
+        with CpuKernels():
             return functional.dropout(torch.ones(1000), 0.3)
 
     assert torch.equal(drawn(1), drawn(1))
@@ -55,7 +55,7 @@ def test_a_seed_decides() -> None:
 
 def test_without_dropout_nothing_changes() -> None:
     values = torch.randn(2, 3, 5, 8)
-    with CheapDropout():
+    with CpuKernels():
         assert torch.equal(functional.dropout(values, 0.5, training=False), values)
         assert torch.equal(functional.dropout(values, 0.0), values)
         assert functional.dropout(values, 1.0).count_nonzero() == 0
@@ -75,10 +75,54 @@ def test_weights_of_attention_are_dropped_or_scaled(masked: str | None, scale: f
         mask = torch.zeros(mask.shape).masked_fill(~mask, -math.inf)
     options: dict[str, Any] = {"attn_mask": mask, "scale": scale}
     weights = functional.scaled_dot_product_attention(query, key, value, **options)
-    with CheapDropout():
+    with CpuKernels():
         found = functional.scaled_dot_product_attention(query, key, value, dropout_p=0.25, **options)
     torch.testing.assert_close(found, torch.where(found != 0, weights / 0.75, 0.0))
     assert_share(found[weights != 0] != 0, 0.25)
+
+
+@pytest.mark.parametrize("masked", [None, "bool", "float"])
+@pytest.mark.parametrize("is_autocast", [False, True])
+def test_attention_in_half_precision_is_that_of_float32_but_for_rounding(masked: str | None, is_autocast: bool) -> None:
+    torch.manual_seed(3)
+    exact = [torch.randn(2, 3, 80, 16).to(torch.bfloat16).float().requires_grad_() for _ in range(3)]
+    rounded = [(tensor if is_autocast else tensor.to(torch.bfloat16)).detach().requires_grad_() for tensor in exact]
+    mask = None if masked is None else torch.arange(80) < torch.tensor([50, 80])[:, None, None, None]
+    expected = functional.scaled_dot_product_attention(*exact, attn_mask=mask)
+    if masked == "float":
+        assert mask is not None
+        mask = torch.zeros(mask.shape, dtype=rounded[0].dtype).masked_fill(~mask, -math.inf)
+    with torch.autocast("cpu", torch.bfloat16, enabled=is_autocast), CpuKernels():
+        found = functional.scaled_dot_product_attention(*rounded, attn_mask=mask)
+    assert found.dtype == torch.bfloat16
+    upstream = torch.randn(expected.shape)
+    pairs = zip(
+        [found, *torch.autograd.grad(found, rounded, upstream.to(torch.bfloat16))],
+        [expected, *torch.autograd.grad(expected, exact, upstream)],
+        strict=True,
+    )
+    for mine, torchs in pairs:
+        torch.testing.assert_close(mine.float(), torchs, atol=2**-6 * torchs.abs().max().item(), rtol=2**-6)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "by_products"),
+    [
+        ((1, 12, 591, 32), torch.bfloat16, True),
+        ((1, 12, 592, 32), torch.bfloat16, False),
+        ((8, 12, 209, 32), torch.bfloat16, True),
+        ((8, 12, 210, 32), torch.bfloat16, False),
+        ((1, 12, 128, 32), torch.float32, False),
+    ],
+)
+def test_attention_is_by_products_in_half_precision_where_its_weights_fit(
+    shape: tuple[int, ...], dtype: torch.dtype, by_products: bool
+) -> None:
+    values = torch.randn(shape, dtype=dtype)
+    with CpuKernels(), _Counting() as counting:
+        functional.scaled_dot_product_attention(values, values, values)
+    assert (counting.calls["bmm"] == 2) == by_products
+    assert any("scaled_dot_product" in name for name in counting.calls) != by_products
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -114,4 +158,4 @@ def test_a_model_draws_nothing_one_by_one(layout: str, tmp_path_factory: pytest.
 
 
 def modes() -> list[Any]:
-    return [torch.overrides.BaseTorchFunctionMode(), CheapDropout()]
+    return [torch.overrides.BaseTorchFunctionMode(), CpuKernels()]
