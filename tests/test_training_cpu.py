@@ -85,20 +85,21 @@ def test_weights_of_attention_are_dropped_or_scaled(masked: str | None, scale: f
 @pytest.mark.parametrize("is_autocast", [False, True])
 def test_attention_in_half_precision_is_that_of_float32_but_for_rounding(masked: str | None, is_autocast: bool) -> None:
     torch.manual_seed(3)
-    exact = [torch.randn(2, 3, 80, 16).to(torch.bfloat16).float().requires_grad_() for _ in range(3)]
-    rounded = [(tensor if is_autocast else tensor.to(torch.bfloat16)).detach().requires_grad_() for tensor in exact]
+    query, key, value = (torch.randn(2, 3, 80, 16).to(torch.bfloat16).float().requires_grad_() for _ in range(3))
+    given = torch.float32 if is_autocast else torch.bfloat16
+    rounded = [tensor.detach().to(given).requires_grad_() for tensor in (query, key, value)]
     mask = None if masked is None else torch.arange(80) < torch.tensor([50, 80])[:, None, None, None]
-    expected = functional.scaled_dot_product_attention(*exact, attn_mask=mask)
+    expected = functional.scaled_dot_product_attention(query, key, value, mask)
     if masked == "float":
         assert mask is not None
-        mask = torch.zeros(mask.shape, dtype=rounded[0].dtype).masked_fill(~mask, -math.inf)
+        mask = torch.zeros(mask.shape, dtype=given).masked_fill(~mask, -math.inf)
     with torch.autocast("cpu", torch.bfloat16, enabled=is_autocast), CpuKernels():
-        found = functional.scaled_dot_product_attention(*rounded, attn_mask=mask)
+        found = functional.scaled_dot_product_attention(rounded[0], rounded[1], rounded[2], mask)
     assert found.dtype == torch.bfloat16
     upstream = torch.randn(expected.shape)
     pairs = zip(
         [found, *torch.autograd.grad(found, rounded, upstream.to(torch.bfloat16))],
-        [expected, *torch.autograd.grad(expected, exact, upstream)],
+        [expected, *torch.autograd.grad(expected, [query, key, value], upstream)],
         strict=True,
     )
     for mine, torchs in pairs:
