@@ -1,6 +1,11 @@
 """A CPU's dropout drops what it should, where transformers asks for it; its attention is torch's."""
 
 import math
+import os
+import platform
+import resource
+import subprocess
+import sys
 from collections import Counter
 from typing import Any
 
@@ -13,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from mrc.models import load_model
 from mrc.packing import IMPLEMENTATION, packed, set_attention
 from mrc.training.cpu import CpuKernels
+from mrc.training.supervise import MALLOC
 from tests.tiny import write_model
 
 SHAPE = (7, 11, 2003)  # of an odd number of values
@@ -160,3 +166,39 @@ def test_a_model_draws_nothing_one_by_one(layout: str, tmp_path_factory: pytest.
 
 def modes() -> list[Any]:
     return [torch.overrides.BaseTorchFunctionMode(), CpuKernels()]
+
+
+_FAULTS_OF_A_SECOND_GRADIENT = """
+import resource, threading
+
+def faults():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+def step():
+    before = faults()
+    bytearray(256 << 20)  # given back at once
+    counts.append(faults() - before)
+
+def loop():
+    for _ in range(3):
+        step()
+
+counts = []
+thread = threading.Thread(target=loop)  # as Ray Train runs a worker's
+thread.start()
+thread.join()
+print(*counts)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the variables are those of the GNU C library")
+def test_a_workers_memory_is_not_taken_from_the_system_at_each_step() -> None:
+    def counts(**variables: str) -> list[int]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+        command = [sys.executable, "-c", _FAULTS_OF_A_SECOND_GRADIENT]
+        run = subprocess.run(command, env=environment | variables, capture_output=True, text=True, check=True)
+        return [int(count) for count in run.stdout.split()]
+
+    pages = (256 << 20) // resource.getpagesize()
+    assert counts()[-1] > pages / 2
+    assert counts(**MALLOC)[-1] < pages / 100

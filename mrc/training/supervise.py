@@ -30,9 +30,9 @@ logger = logging.getLogger("mrc")
 _POLL_S = 0.5
 
 # A CPU worker's steps hand the same large tensors back and forth with the C library. By default it returns each to the
-# system and has it zeroed anew. To keep them it has to be told so, and to have one arena: the loop runs in a thread, and
-# the arena of a thread gives out no 64 MiB at once. Steps of multilingual-e5-small are a sixth faster for it.
-_MALLOC = {
+# system and has it zeroed anew. To keep them it has to be told so, and to have one arena, since the loop runs in a
+# thread, whose arena gives out no 64 MiB at once. Steps of multilingual-e5-small are a sixth faster for it.
+MALLOC = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
     "MALLOC_TRIM_THRESHOLD_": "8589934592",
@@ -153,7 +153,7 @@ def _trainer(assignment: "Assignment", scratch: str, *, use_gpu: bool) -> TorchT
             name="mrc",
             storage_path=scratch,
             failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
-            worker_runtime_env={"env_vars": _MALLOC},
+            worker_runtime_env={"env_vars": MALLOC},
             callbacks=[_Losses(assignment.conductor)],  # type: ignore[list-item]  # declared for Ray Tune's
         ),
     )
