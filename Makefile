@@ -5,13 +5,15 @@ VENV ?= .venv
 # Test files that run side by side; each of these processes may start a Ray cluster of its own.
 TEST_PROCESSES ?= 2
 RUN := $(VENV)/bin/python
+TESTS := $(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help install demo test check bench format clean
+.PHONY: help install demo test test-slow check bench format clean
 
 help:
 	@echo "make demo     train on the built-in sample, answer held-out questions, print scores and answers"
-	@echo "make test     run the tests"
+	@echo "make test     run the tests, but for slow ones"
+	@echo "make test-slow run those: whole jobs, on failing stores, with processes and nodes that are killed"
 	@echo "make check    lint and type-check"
 	@echo "make bench    measure questions a second, with the reader of make demo, against run_qa's recipe and Ray by hand"
 	@echo "make format   format the code"
@@ -31,7 +33,10 @@ demo: install
 	$(RUN) jobs/demo.py
 
 test: install
-	$(RUN) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+	$(TESTS) -m "not slow"
+
+test-slow: install
+	$(TESTS) -m slow
 
 check: install
 	$(RUN) -m ruff check .
