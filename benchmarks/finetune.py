@@ -23,7 +23,7 @@ from mrc.launch import run_job, start_ray
 RECIPES: dict[str, dict[str, Any]] = {
     "korquad": {
         "scorer": "korquad",
-        "num_train_epochs": 2.2,
+        "num_train_epochs": 1.92,
         "learning_rate": 1.5e-4,
         "train_batch_size": 8,
         "windows_without_answer": "ignore",

@@ -9,7 +9,7 @@ thing is often spoken of without its name. A few passages in a hundred are long 
 """
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -130,18 +130,23 @@ class _Writer:
     def _paragraphs(self, domain: Domain, things: Mapping[str, _Values]) -> list[list[_Clause]]:
         """Return the clauses of each thing's paragraph; perhaps the last compares the thing with the one before."""
         names = list(things)
-        contrasts = [self._contrast(things, *pair) for pair in pairwise(names)]
-        told = {(fact.thing, fact.relation) for clauses in contrasts for clause in clauses for fact in clause.facts}
+        told: set[tuple[str, Relation]] = set()
+        contrasts: list[list[_Clause]] = []
+        for first, second in pairwise(names):
+            contrasts.append(self._contrast(things, first, second, told))
+            told |= {(fact.thing, fact.relation) for clause in contrasts[-1] for fact in clause.facts}
         paragraphs = []
         for name, contrast in zip(names, [[], *contrasts], strict=True):
             facts = [(r, value) for r, value in things[name].items() if (name, r) not in told]
             paragraphs.append(self._paragraph(domain, name, facts) + contrast)
         return paragraphs
 
-    def _contrast(self, things: Mapping[str, _Values], first: str, second: str) -> list[_Clause]:
-        """Return one clause that tells of two things how they differ in something, or none."""
+    def _contrast(
+        self, things: Mapping[str, _Values], first: str, second: str, told: Collection[tuple[str, Relation]]
+    ) -> list[_Clause]:
+        """Return one clause that tells of two things how they differ in something that is not told yet, or none."""
         one, two = things[first], things[second]
-        relations = [r for r in one if r in two and one[r] != two[r]]
+        relations = [r for r in one if r in two and one[r] != two[r] and (first, r) not in told]
         if not relations or self.rng.random() >= _CONTRAST_SHARE:
             return []
         relation = self.rng.choice(relations)
