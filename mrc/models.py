@@ -8,6 +8,7 @@ decoder between the encoder and the head instead, and silently start that with r
 Weights are read from safetensors alone: a pickle may run anything.
 """
 
+import contextlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -22,6 +23,7 @@ from transformers import (
 )
 
 from mrc.batching import pad, ragged_ranges, token_mask
+from mrc.cpu import CpuKernels
 from mrc.errors import UsageError
 from mrc.packing import Packing, packed, unpack
 from mrc.pretrained import explained, is_t5_family, load_config
@@ -100,13 +102,15 @@ def forward(model: torch.nn.Module, inputs: Mapping[str, torch.Tensor]) -> tuple
     Returns:
         Shape (batch, seq_len) each, laid out as a padded batch also where the windows are packed.
     """
-    if "lengths" not in inputs:
-        return _logits(model(**inputs))
-    row = {name: tensor for name, tensor in inputs.items() if name not in ("lengths", "attention_mask")}
-    # Without a mask, transformers would look for where packed windows begin in their positions.
-    row["attention_mask"] = torch.ones_like(inputs["input_ids"])
-    with packed(inputs["lengths"].tolist(), row["input_ids"].device):
-        start, end = _logits(model(**row))
+    device = inputs["input_ids"].device
+    with CpuKernels() if device.type == "cpu" else contextlib.nullcontext():
+        if "lengths" not in inputs:
+            return _logits(model(**inputs))
+        row = {name: tensor for name, tensor in inputs.items() if name not in ("lengths", "attention_mask")}
+        # Without a mask, transformers would look for where packed windows begin in their positions.
+        row["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        with packed(inputs["lengths"].tolist(), device):
+            start, end = _logits(model(**row))
     mask = inputs["attention_mask"].bool()
     return unpack(start, mask), unpack(end, mask)
 

@@ -22,7 +22,7 @@ LAYERS = (
     {"validation", "windows", "spans", "metrics", "batching"},
     {"storage"},
     {"settings", "lease", "sources", "pipeline", "sample", "tasks", "pretrained", "model_files"},
-    {"models", "packing", "probes", "finder", "reader"},
+    {"cpu", "models", "packing", "probes", "finder", "reader"},
     {"training", "answering", "evaluation"},
     {"report"},
     {"launch"},

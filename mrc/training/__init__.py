@@ -6,7 +6,6 @@
     store.py        those files, mapped into memory
     schedule.py     which windows a step learns from, at which rate, as pure functions
     feed.py         steps -> batches on the device
-    cpu.py          dropout and attention that cost a CPU little
     meter.py        loss and speed between two lines of progress
     signals.py      the wish to stop and the clock, for all workers alike
     loop.py         what each worker of Ray Train does

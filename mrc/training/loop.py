@@ -30,7 +30,6 @@ from mrc.tasks import cores_here
 from mrc.training import checkpoints
 from mrc.training.checkpoints import TrainState
 from mrc.training.config import TrainConfig
-from mrc.training.cpu import CpuKernels
 from mrc.training.feed import Feed, Step
 from mrc.training.meter import Meter
 from mrc.training.progress import Row, read_rows, write_rows
@@ -168,8 +167,7 @@ class _Worker:
 
     def _loss(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
         inputs = {name: tensor for name, tensor in batch.items() if not name.endswith("_positions")}
-        on_cpu = self.device.type == "cpu"
-        with autocast(self.module, self.dtype), CpuKernels() if on_cpu else contextlib.nullcontext():
+        with autocast(self.module, self.dtype):
             logits = forward(self.model, inputs)
         return span_loss(*logits, batch["start_positions"], batch["end_positions"], batch["attention_mask"])
 

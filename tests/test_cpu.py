@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mrc.cpu import CpuKernels
 from mrc.models import load_model
 from mrc.packing import IMPLEMENTATION, packed, set_attention
-from mrc.training.cpu import CpuKernels
 from mrc.training.supervise import MALLOC
 from tests.tiny import write_model
 
