@@ -31,7 +31,7 @@ _POLL_S = 0.5
 
 # A CPU worker's steps hand the same large tensors back and forth with the C library. By default it returns each to the
 # system and has it zeroed anew. To keep them it has to be told so, and to have one arena, since the loop runs in a
-# thread, whose arena gives out no 64 MiB at once. Steps of multilingual-e5-small are a sixth faster for it.
+# thread, whose arena gives out no 64 MiB at once. Steps of multilingual-e5-small are a tenth faster for it.
 MALLOC = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_MMAP_THRESHOLD_": "4294967296",
