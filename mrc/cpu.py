@@ -59,8 +59,7 @@ def _attention(
         scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
     elif attn_mask is not None:
         scores = scores + attn_mask
-    weights = scores.softmax(dim=-1)
-    return (_dropout(weights, dropout_p) if dropout_p else weights) @ value
+    return _dropout(scores.softmax(dim=-1), dropout_p) @ value
 
 
 def _products_are_faster(query: Tensor, key: Tensor) -> bool:
