@@ -5,6 +5,7 @@ many of those this machine does a second in that precision where nothing else is
 """
 
 import contextlib
+import math
 import multiprocessing
 import statistics
 import time
@@ -53,12 +54,14 @@ def _work(pipe: Any, model: str, file: str, rank: int, processes: int, unit_rows
     import torch
 
     from mrc.batching import token_budget_batches
+    from mrc.cpu import keep_freed_memory
     from mrc.examples import Example
     from mrc.models import autocast, forward
     from mrc.reader import Reader
     from mrc.windows import make_windows
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     reader = Reader.from_pretrained(model, **flags)
     finder = reader._finder
     rows = pq.read_table(file).to_pylist()
@@ -85,9 +88,15 @@ def _work(pipe: Any, model: str, file: str, rank: int, processes: int, unit_rows
 
 
 def _operations(read: Any) -> int:
+    import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
+    def of_linear(x_shape: Any, w_shape: Any, *_: Any, **__: Any) -> int:
+        return int(2 * math.prod(x_shape) * w_shape[0])
+
+    # That of layers whose weights lie in blocks is not among the operations that torch counts by itself.
+    linear = {torch.ops.mkldnn._linear_pointwise: of_linear}
+    with FlopCounterMode(display=False, custom_mapping=linear) as counter:
         read()
     return int(counter.get_total_flops())
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -9,14 +10,22 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mrc.batching import Layout, token_budget_batches
+from mrc.cpu import plain_weights
 from mrc.models import Collator, autocast, forward
-from mrc.probes import check_fits, find_packing, in_precision, on_cpu, padding_shows, usable_precision
-from mrc.spans import ExampleSpans, SpanConfig, WindowSpans, bounds_repeat, lead, merge_windows
+from mrc.precision import block_weights, in_precision, rounding_error, usable_precision
+from mrc.probes import TOKENS, check_fits, find_packing, on_cpu, ordinary_windows, padding_shows
+from mrc.spans import ExampleSpans, SpanConfig, WindowSpans, are_close, bounds_repeat, merge_windows
 from mrc.spans.best import window_spans
 from mrc.windows import Windows
 
 _WINDOWS_AT_ONCE = 128
 """Windows whose spans are found together: dozens of small operations find those of one or of a hundred."""
+
+_MARGIN = 14.0
+"""Of `exact`, times the rounding error of logits. benchmarks/LOG.md has what it was chosen and judged by."""
+
+_RIVALS = 5
+"""Spans of an example, at least, of which each may turn out to be the best."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,7 @@ class SpanFinder:
         device: torch.device,
         precision: str,
         max_batch_tokens: int | None,
+        exact: bool,
         exact_margin: float | None,
         cast_weights: bool,
     ) -> None:
@@ -76,18 +86,30 @@ class SpanFinder:
         if packing is None:
             self.layout = "equal" if padding_shows(self.model, tokenizer, max_seq_length) else "padded"
         self.max_batch_tokens = max_batch_tokens or (32_768 if device.type == "cuda" else 2_048)
-        cast = in_precision(self.model, tokenizer, dtype, max_seq_length) if cast_weights else self.model
-        self._first, self._again = _Pass(cast, dtype), None
-        if exact_margin is not None and dtype != torch.float32:
-            self._again, self._exact_margin = _Pass(self.model, torch.float32), exact_margin
+        light = in_precision(self.model, tokenizer, dtype, max_seq_length) if cast_weights else self.model
+        self._first, self._again = _Pass(light, dtype), None
+        if exact and dtype != torch.float32:
+            self._again = _Pass(self.model, torch.float32)
+            if exact_margin is None:
+                windows = ordinary_windows(self.model, tokenizer, [min(max_seq_length, TOKENS)] * 8)
+                exact_margin = _MARGIN * rounding_error(*self._first, self.model, self.collator, windows)
+            self._margin = exact_margin
         else:
-            self.model = cast
+            self.model = light
+        # Where the weights are of another precision, autocast has to cast them.
+        if cast_weights and light.dtype == dtype and device.type == "cpu":
+            for by in filter(None, (self._first, self._again)):
+                block_weights(by.model, tokenizer, max_seq_length)
 
     def check_fits(self, max_seq_length: int) -> None:
         """Raise UsageError where the model does not take windows of that many tokens."""
         if max_seq_length > self._longest:
             check_fits(on_cpu(self.model), self._tokenizer, max_seq_length)
             self._longest = max_seq_length
+
+    def save_model(self, folder: str | Path) -> None:
+        """Write the model as a Hugging Face folder, without its tokenizer."""
+        self.model.save_pretrained(folder, state_dict=plain_weights(self.model))
 
     @torch.inference_mode()
     def find(self, located: Windows, num_examples: int, config: SpanConfig, look: Look | None = None) -> ExampleSpans:
@@ -104,13 +126,13 @@ class SpanFinder:
         if self._again is None:
             spans = self._find_spans(self._first, located, everything, repeats, config, look)
             return merge_windows(located.example, spans, num_examples=num_examples, config=config)
-        # A lead needs a second.
-        at_least_two = replace(config, n_best_size=max(2, config.n_best_size))
-        spans = self._find_spans(self._first, located, everything, repeats, at_least_two, look)
-        merged = merge_windows(located.example, spans, num_examples=num_examples, config=at_least_two)
-        is_close = lead(merged, config) < self._exact_margin
+        with_rivals = replace(config, n_best_size=max(_RIVALS, config.n_best_size))
+        spans = self._find_spans(self._first, located, everything, repeats, with_rivals, look)
+        is_close = are_close(
+            merge_windows(located.example, spans, num_examples=num_examples, config=with_rivals), self._margin, config
+        )
         again = everything[is_close[located.example]]
-        spans = spans.replaced(again, self._find_spans(self._again, located, again, repeats, at_least_two, None))
+        spans = spans.replaced(again, self._find_spans(self._again, located, again, repeats, with_rivals, None))
         merged = merge_windows(located.example, spans, num_examples=num_examples, config=config)
         return replace(merged, read_again=is_close)
 

@@ -16,21 +16,18 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mrc.errors import UsageError
-from mrc.models import Collator, autocast, forward, resolve_precision, takes_global_attention
+from mrc.models import Collator, autocast, forward, takes_global_attention
 from mrc.packing import IMPLEMENTATION, Packing, set_attention
 from mrc.windows import Windows
 
-_TOKENS = 192
-"""Longest window of `padding_shows`: over the 64 tokens of Reformer's chunks, under the 704 of BigBird's attention."""
+TOKENS = 192
+"""Of a window that tells enough: over the 64 tokens of Reformer's chunks, under the 704 of BigBird's attention."""
 
 _TOLERANCE = 1e-3
 """Of differences between logits, relative to the largest."""
 
 _HALF_TOLERANCE = 5e-2
 """The same in half precision."""
-
-_WORSE = 4.0
-"""How many times autocast's error a model with weights of half the precision may have."""
 
 
 def check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> None:
@@ -50,14 +47,14 @@ def check_fits(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_s
             f"{known_ids:,}; they do not belong together"
         )
     ids = _ordinary_ids(model, tokenizer, max_seq_length)
-    failure = _failure(model, ids)
+    failure = failure_of(model, ids)
     if failure is None:
         _check_reading(model, tokenizer, ids)
         return
     low, high = 0, max_seq_length
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if _failure(model, ids[:, :middle]) is None else (low, middle)
+        low, high = (middle, high) if failure_of(model, ids[:, :middle]) is None else (low, middle)
     if low == 0:
         reason = (str(failure).splitlines() or [type(failure).__name__])[0]
         raise UsageError(f"--model {tokenizer.name_or_path}: the model does not read windows of text: {reason}")
@@ -78,14 +75,14 @@ def padding_shows(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ma
     The windows are short on purpose, the shorter one first. BigBird turns its sparse attention off for good at the
     first window that is too short for it, so this is where it does so, and not at some point among the examples.
     """
-    long = min(max_seq_length, _TOKENS)
-    windows = _windows(model, tokenizer, [long // 2 + 1, long])
+    long = min(max_seq_length, TOKENS)
+    windows = ordinary_windows(model, tokenizer, [long // 2 + 1, long])
     collator = Collator(model, tokenizer, model.device)
     alone, together = (collator.to_device(collator.inputs(windows.take(np.arange(n)))) for n in (1, 2))
-    with _reading(model):
+    with reading(model):
         unpadded = torch.stack(forward(model, alone))[:, 0]
         padded = torch.stack(forward(model, together))[:, 0, together["attention_mask"][0] == 1]
-    return not _alike(padded, unpadded)
+    return not are_alike(padded, unpadded)
 
 
 def find_packing(
@@ -139,67 +136,30 @@ def _packs(
         own: The model's own attention, which reads the windows alone.
         dtype: Of the pass.
     """
-    windows = _windows(model, tokenizer, [max_seq_length, max_seq_length // 2 + 1, max_seq_length // 3 + 1])
+    windows = ordinary_windows(model, tokenizer, [max_seq_length, max_seq_length // 2 + 1, max_seq_length // 3 + 1])
     other_ids = windows.input_ids.copy()
-    other_ids[:max_seq_length] = _windows(model, tokenizer, [max_seq_length], first=max_seq_length).input_ids
+    other_ids[:max_seq_length] = ordinary_windows(model, tokenizer, [max_seq_length], first=max_seq_length).input_ids
     padding, collator = (Collator(model, tokenizer, model.device, each) for each in (None, packing))
-    with _reading(model), autocast(model, dtype):
+    with reading(model), autocast(model, dtype):
         set_attention(model, own)
-        alone = [_read(model, padding, windows.take(np.array([i])))[:, 0] for i in range(len(windows))]
+        alone = [read_windows(model, padding, windows.take(np.array([i])))[:, 0] for i in range(len(windows))]
         set_attention(model, IMPLEMENTATION)
-        row = _read(model, collator, windows)
-        changed = _read(model, collator, replace(windows, input_ids=other_ids))
-    tolerance = _TOLERANCE if dtype == torch.float32 else _HALF_TOLERANCE
+        row = read_windows(model, collator, windows)
+        changed = read_windows(model, collator, replace(windows, input_ids=other_ids))
     parts = (row[:, i, : expected.shape[1]] for i, expected in enumerate(alone))
-    are_alike = (_alike(part, expected, tolerance) for part, expected in zip(parts, alone, strict=True))
-    return all(are_alike) and torch.equal(row[:, 1:], changed[:, 1:])
+    as_alone = (are_alike(part, expected, dtype) for part, expected in zip(parts, alone, strict=True))
+    return all(as_alone) and torch.equal(row[:, 1:], changed[:, 1:])
 
 
-def _read(model: PreTrainedModel, collator: Collator, windows: Windows) -> torch.Tensor:
+def read_windows(model: PreTrainedModel, collator: Collator, windows: Windows) -> torch.Tensor:
     """Return the start and end logits of windows in one batch; shape (2, num_windows, longest)."""
     return torch.stack(forward(model, collator.to_device(collator.inputs(windows))))
 
 
-def _alike(logits: torch.Tensor, expected: torch.Tensor, tolerance: float = _TOLERANCE) -> bool:
+def are_alike(logits: torch.Tensor, expected: torch.Tensor, dtype: torch.dtype = torch.float32) -> bool:
+    """Tell whether logits of a pass in a precision are what was expected, but for its rounding."""
+    tolerance = _TOLERANCE if dtype == torch.float32 else _HALF_TOLERANCE
     return bool((logits - expected).abs().max() <= tolerance * expected.abs().max())
-
-
-def in_precision(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, dtype: torch.dtype, max_seq_length: int
-) -> PreTrainedModel:
-    """Return a copy of a model with weights in the precision that it is read in, or the model itself.
-
-    Half the weights to load for each batch, and no casts on the way. Only bfloat16, whose range is float32's; and only
-    where this comes nearly as close to float32 as autocast does: code that counts positions in the precision of its
-    weights does not.
-    """
-    if dtype != torch.bfloat16:
-        return model
-    windows = _windows(model, tokenizer, [max_seq_length])
-    collator = Collator(model, tokenizer, model.device)
-    cast: PreTrainedModel = copy.deepcopy(model).to(dtype)  # type: ignore[arg-type]
-    with _reading(model), _reading(cast):
-        exact = _read(model, collator, windows)
-        try:
-            with autocast(model, dtype):
-                allowed = _WORSE * (_read(model, collator, windows) - exact).abs().max()
-            error = (_read(cast, collator, windows) - exact).abs().max()
-        except RuntimeError:  # dtypes that are mixed by hand
-            return model
-    return cast if error <= allowed else model
-
-
-def usable_precision(model: PreTrainedModel, precision: str) -> torch.dtype:
-    """Return `resolve_precision` for a model where it is, with `auto` down to float32 where its code needs that.
-
-    Some models mix dtypes by hand and fail under autocast (DeBERTa); two tokens tell, and no list of names has to.
-    """
-    dtype = resolve_precision(precision, model.device)
-    if precision == "auto" and dtype != torch.float32:
-        with autocast(model, dtype):
-            two_tokens = torch.zeros((1, 2), dtype=torch.int64, device=model.device)
-            return dtype if _failure(model, two_tokens) is None else torch.float32
-    return dtype
 
 
 def has_unused_parameters(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_seq_length: int) -> bool:
@@ -210,12 +170,12 @@ def has_unused_parameters(model: PreTrainedModel, tokenizer: PreTrainedTokenizer
     collator = Collator(model, tokenizer, model.device)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     with _mode(model, training=True):  # in which alone Reformer has gradients
-        logits = _read(model, collator, _windows(model, tokenizer, [max_seq_length]))
+        logits = read_windows(model, collator, ordinary_windows(model, tokenizer, [max_seq_length]))
         gradients = torch.autograd.grad(logits.sum(), parameters, allow_unused=True)
     return any(gradient is None for gradient in gradients)
 
 
-def _windows(
+def ordinary_windows(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lengths: Sequence[int], *, first: int = 0
 ) -> Windows:
     """Return windows of ordinary tokens, each going on where the one before it ends; the first with token `first`."""
@@ -244,7 +204,7 @@ def _check_reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, i
     """Raise UsageError unless a window always has the same logits, and its first token a part in the others'."""
     other = ids.clone()
     other[0, 0] = ids[0, 1:].max()
-    with _reading(model):
+    with reading(model):
         first, again, differently = (
             torch.stack(forward(model, _bare_inputs(model, of)))[..., 1:] for of in (ids, ids, other)
         )
@@ -260,7 +220,7 @@ def _check_reading(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, i
         )
 
 
-def _failure(model: PreTrainedModel, ids: torch.Tensor) -> Exception | None:
+def failure_of(model: PreTrainedModel, ids: torch.Tensor) -> Exception | None:
     """Return what a model raises when it reads these tokens."""
     try:
         with torch.inference_mode():
@@ -279,7 +239,7 @@ def _bare_inputs(model: PreTrainedModel, ids: torch.Tensor) -> dict[str, torch.T
 
 
 @contextmanager
-def _reading(model: PreTrainedModel) -> Iterator[None]:
+def reading(model: PreTrainedModel) -> Iterator[None]:
     """Turn dropout and gradients off for a while."""
     with _mode(model, training=False), torch.inference_mode():
         yield

@@ -47,6 +47,7 @@ class Reader:
         device: torch.device | None = None,
         precision: str = "auto",
         max_batch_tokens: int | None = None,
+        exact: bool = False,
         exact_margin: float | None = None,
         cast_weights: bool = False,
     ) -> None:
@@ -60,8 +61,9 @@ class Reader:
             device: By default the model's own.
             precision: Of the forward pass: auto, float32, bfloat16 or float16.
             max_batch_tokens: Tokens of one forward pass, padding included; by default what suits the device.
-            exact_margin: Where an answer's score is less than this ahead of the next, in logits, float32 reads the
-                question again. By default none is read twice.
+            exact: Have float32 read a question again whose answer is close to another, by `exact_margin`.
+            exact_margin: In logits: what a span's score has to be ahead of another's; by sqrt(2) less where both share
+                an end. By default what this model's rounding errors ask for, which are measured.
             cast_weights: Read with a copy whose weights are in the precision of the pass, where that serves.
         """
         self.window, self.span = window, span
@@ -73,6 +75,7 @@ class Reader:
             device=device or model.device,
             precision=precision,
             max_batch_tokens=max_batch_tokens,
+            exact=exact,
             exact_margin=exact_margin,
             cast_weights=cast_weights,
         )
@@ -85,6 +88,7 @@ class Reader:
         device: str | torch.device | None = None,
         precision: str = "auto",
         max_batch_tokens: int | None = None,
+        exact: bool = False,
         exact_margin: float | None = None,
         **settings: Any,
     ) -> "Reader":
@@ -95,7 +99,8 @@ class Reader:
             device: By default a GPU where there is one, else the CPU.
             precision: Of the forward pass: auto, float32, bfloat16 or float16.
             max_batch_tokens: Tokens of one forward pass, padding included.
-            exact_margin: Have float32 read a question again where its answer is less than this ahead, in logits.
+            exact: Give float32's answers: have it read a question again whose answer is close to another.
+            exact_margin: How close, in logits; by default measured.
             **settings: Fields of WindowConfig and SpanConfig that shall differ from the folder's.
 
         Raises:
@@ -115,6 +120,7 @@ class Reader:
             device=chosen,
             precision=precision,
             max_batch_tokens=max_batch_tokens,
+            exact=exact,
             exact_margin=exact_margin,
             cast_weights=True,
         )
@@ -126,7 +132,7 @@ class Reader:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a Hugging Face model folder, with the settings beside the weights."""
-        self._finder.model.save_pretrained(folder)
+        self._finder.save_model(folder)
         self._tokenizer.save_pretrained(folder)
         settings = {**asdict(self.window), **asdict(self.span)}
         (Path(folder) / SETTINGS).write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")

@@ -22,7 +22,7 @@ LAYERS = (
     {"validation", "windows", "spans", "metrics", "batching"},
     {"storage"},
     {"settings", "lease", "sources", "pipeline", "sample", "tasks", "pretrained", "model_files"},
-    {"cpu", "models", "packing", "probes", "finder", "reader"},
+    {"cpu", "models", "packing", "probes", "precision", "finder", "reader"},
     {"training", "answering", "evaluation"},
     {"report"},
     {"launch"},
@@ -128,7 +128,7 @@ def test_tasks_without_a_model_do_not_load_torch() -> None:
     assert_not_loaded({"torch"}, [f"mrc.{part}" for part in TORCHLESS])
 
 
-@pytest.mark.parametrize("part", ["spans", "pretrained", "models", "probes", "reader"])
+@pytest.mark.parametrize("part", ["spans", "pretrained", "models", "probes", "precision", "reader"])
 def test_torch_side_does_not_name_ray(part: str) -> None:
     files = [path for path in MODULES if path.with_suffix("").parts[1] == part]
     assert files

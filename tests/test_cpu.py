@@ -1,7 +1,10 @@
-"""A CPU's dropout drops what it should, where transformers asks for it; its attention is torch's."""
+"""A CPU's dropout drops what it should, where transformers asks for it; its attention and linear layers are torch's."""
 
+import copy
 import math
 import os
+import pathlib
+import pickle
 import platform
 import resource
 import subprocess
@@ -11,15 +14,19 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import PreTrainedModel
 
-from mrc.cpu import CpuKernels
+from mrc import precision
+from mrc.cpu import CpuKernels, block_weights, plain_weights, unblock_weights
 from mrc.models import load_model
 from mrc.packing import IMPLEMENTATION, packed, set_attention
+from mrc.pretrained import load_tokenizer
+from mrc.reader import Reader
 from mrc.training.supervise import MALLOC
-from tests.tiny import write_model
+from tests.tiny import write_model, write_reader
 
 SHAPE = (7, 11, 2003)  # of an odd number of values
 
@@ -89,12 +96,15 @@ def test_weights_of_attention_are_dropped_or_scaled(masked: str | None, scale: f
 
 @pytest.mark.parametrize("masked", [None, "bool", "float"])
 @pytest.mark.parametrize("is_autocast", [False, True])
-def test_attention_in_half_precision_is_that_of_float32_but_for_rounding(masked: str | None, is_autocast: bool) -> None:
+@pytest.mark.parametrize("length", [64, 70, 80])
+def test_attention_in_half_precision_is_that_of_float32_but_for_rounding(
+    length: int, is_autocast: bool, masked: str | None
+) -> None:
     torch.manual_seed(3)
-    query, key, value = (torch.randn(2, 3, 80, 16).to(torch.bfloat16).float().requires_grad_() for _ in range(3))
+    query, key, value = (torch.randn(2, 3, length, 16).to(torch.bfloat16).float().requires_grad_() for _ in range(3))
     given = torch.float32 if is_autocast else torch.bfloat16
     rounded = [tensor.detach().to(given).requires_grad_() for tensor in (query, key, value)]
-    mask = None if masked is None else torch.arange(80) < torch.tensor([50, 80])[:, None, None, None]
+    mask = None if masked is None else torch.arange(length) < torch.tensor([50, length])[:, None, None, None]
     expected = functional.scaled_dot_product_attention(query, key, value, mask)
     if masked == "float":
         assert mask is not None
@@ -130,6 +140,26 @@ def test_attention_is_by_products_in_half_precision_where_its_weights_fit(
         functional.scaled_dot_product_attention(values, values, values)
     assert (counting.calls["bmm"] == 2) == by_products
     assert any("scaled_dot_product" in name for name in counting.calls) != by_products
+
+
+@pytest.mark.parametrize(
+    ("length", "dtype", "is_filled"),
+    [
+        (190, torch.bfloat16, True),
+        (172, torch.bfloat16, True),
+        (171, torch.bfloat16, False),
+        (192, torch.bfloat16, False),
+        (190, torch.float16, False),
+        (190, torch.float32, False),
+    ],
+)
+def test_rows_of_weights_are_filled_where_much_is_left_at_their_end(
+    length: int, dtype: torch.dtype, is_filled: bool
+) -> None:
+    values = torch.randn(1, 2, length, 16, dtype=dtype)
+    with CpuKernels(), _Counting() as counting:
+        functional.scaled_dot_product_attention(values, values, values)
+    assert (counting.calls["constant_pad_nd"] > 0) == is_filled
 
 
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -168,7 +198,102 @@ def modes() -> list[Any]:
     return [torch.overrides.BaseTorchFunctionMode(), CpuKernels()]
 
 
-_FAULTS_OF_A_SECOND_GRADIENT = """
+def is_blocked(model: nn.Module) -> bool:
+    """Tell whether all linear layers have their weights in blocks, or none."""
+    (found,) = {layer.weight.is_mkldnn for layer in model.modules() if isinstance(layer, nn.Linear)}
+    return found
+
+
+def assert_same_state(model: nn.Module, expected: nn.Module) -> None:
+    torch.testing.assert_close(plain_weights(model), {**expected.state_dict()}, rtol=0, atol=0)
+
+
+needs_blocks = pytest.mark.skipif(platform.machine() != "x86_64", reason="blocks are for processors of x86")
+
+
+@needs_blocks
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.bfloat16, 2**-7)])
+@pytest.mark.parametrize("shape", [(3, 24), (2, 7, 24)])
+@pytest.mark.parametrize("bias", [False, True])
+@torch.inference_mode()
+def test_a_linear_layer_with_its_weight_in_blocks(
+    bias: bool, shape: tuple[int, ...], dtype: torch.dtype, tolerance: float
+) -> None:
+    torch.manual_seed(4)
+    plain = nn.Sequential(nn.Linear(24, 40, bias=bias), nn.Linear(40, 2, bias=bias)).to(dtype)
+    blocked = copy.deepcopy(plain)
+    block_weights(blocked)
+    assert is_blocked(blocked)
+    values = torch.randn(shape, dtype=dtype)
+    torch.testing.assert_close(blocked(values), plain(values), rtol=tolerance, atol=tolerance)
+    assert_same_state(blocked, plain)
+    for copied in (copy.deepcopy(blocked), pickle.loads(pickle.dumps(blocked))):
+        assert is_blocked(copied)
+        assert torch.equal(copied(values), blocked(values))
+    unblock_weights(blocked)
+    assert not is_blocked(blocked)
+    assert torch.equal(blocked(values), plain(values))
+
+
+@needs_blocks
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_a_reader_that_is_loaded_multiplies_by_blocks(name: str, tmp_path: pathlib.Path) -> None:
+    path = write_reader(tmp_path / "read", "bert")
+    loaded = Reader.from_pretrained(path, device="cpu", precision=name, exact=True, max_seq_length=48, doc_stride=8)
+    assert is_blocked(loaded._finder._first.model)
+    assert is_blocked(loaded._finder.model)
+    loaded.save_pretrained(tmp_path / "saved")
+    assert_same_state(load_model(str(tmp_path / "saved")), load_model(path))
+    given = load_model(path)
+    reader = Reader(given, load_tokenizer(path), loaded.window, loaded.span, precision=name)
+    assert not is_blocked(reader._finder._first.model)
+
+
+class OwnProduct(nn.Module):
+    """A layer that multiplies by another's weight itself."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self.linear = linear
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values @ self.linear.weight.T + self.linear.bias
+
+
+@needs_blocks
+def test_a_model_that_reads_otherwise_with_blocks_goes_without(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_reader(tmp_path, "bert")
+    model, tokenizer = load_model(path), load_tokenizer(path)
+
+    def tried(model: PreTrainedModel) -> bool:
+        before = copy.deepcopy(model)
+        precision.block_weights(model, tokenizer, 48)
+        if not (found := is_blocked(model)):
+            assert_same_state(model, before)
+            assert {type(layer) for layer in model.modules()} == {type(layer) for layer in before.modules()}
+        return found
+
+    assert tried(copy.deepcopy(model))
+    own = copy.deepcopy(model)
+    own.set_submodule("qa_outputs", OwnProduct(own.get_submodule("qa_outputs")))  # type: ignore[arg-type]
+    assert not tried(own)
+    layer = type(next(m for m in blocked_copy(model).modules() if isinstance(m, nn.Linear)))
+    with monkeypatch.context() as patch:
+        patch.setattr(layer, "forward", lambda self, values: self.bias.expand(*values.shape[:-1], -1))
+        assert not tried(copy.deepcopy(model))
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", None)  # as in a torch that has another
+    assert not tried(copy.deepcopy(model))
+
+
+def blocked_copy(model: nn.Module) -> nn.Module:
+    copied = copy.deepcopy(model)
+    block_weights(copied)
+    return copied
+
+
+_FAULTS_OF_TENSORS = """
 import resource, threading
 
 def faults():
@@ -176,7 +301,7 @@ def faults():
 
 def step():
     before = faults()
-    bytearray(256 << 20)  # given back at once
+    bytearray(SIZE)  # given back at once
     counts.append(faults() - before)
 
 def loop():
@@ -184,21 +309,43 @@ def loop():
         step()
 
 counts = []
+"""
+_IN_A_THREAD = """
 thread = threading.Thread(target=loop)  # as Ray Train runs a worker's
 thread.start()
 thread.join()
 print(*counts)
 """
+_IN_AN_ACTOR = """
+from mrc.cpu import keep_freed_memory
+
+keep_freed_memory()
+loop()
+print(*counts)
+"""
+
+needs_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this is of the GNU C library")
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the variables are those of the GNU C library")
+def faults(script: str, size: int, **variables: str) -> list[int]:
+    """Return the page faults of three tensors, one after the other, in a process of its own."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    command = [sys.executable, "-c", _FAULTS_OF_TENSORS.replace("SIZE", str(size)) + script]
+    run = subprocess.run(command, env=environment | variables, capture_output=True, text=True, check=True)
+    return [int(count) for count in run.stdout.split()]
+
+
+@needs_glibc
 def test_a_workers_memory_is_not_taken_from_the_system_at_each_step() -> None:
-    def counts(**variables: str) -> list[int]:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-        command = [sys.executable, "-c", _FAULTS_OF_A_SECOND_GRADIENT]
-        run = subprocess.run(command, env=environment | variables, capture_output=True, text=True, check=True)
-        return [int(count) for count in run.stdout.split()]
+    size = 256 << 20  # a gradient of embeddings
+    pages = size // resource.getpagesize()
+    assert faults(_IN_A_THREAD, size)[-1] > pages / 2
+    assert faults(_IN_A_THREAD, size, **MALLOC)[-1] < pages / 100
 
-    pages = (256 << 20) // resource.getpagesize()
-    assert counts()[-1] > pages / 2
-    assert counts(**MALLOC)[-1] < pages / 100
+
+@needs_glibc
+def test_an_actors_memory_is_not_taken_from_the_system_at_each_batch() -> None:
+    size = 48 << 20  # over what malloc keeps by itself
+    pages = size // resource.getpagesize()
+    assert faults("loop()\nprint(*counts)", size)[-1] > pages / 2
+    assert faults(_IN_AN_ACTOR, size)[-1] < pages / 100

@@ -34,8 +34,9 @@ from mrc.models import (
     set_dropout,
     span_loss,
 )
+from mrc.precision import usable_precision
 from mrc.pretrained import load_tokenizer
-from mrc.probes import check_fits, usable_precision
+from mrc.probes import check_fits
 from mrc.windows import WindowConfig, Windows, make_windows
 from tests.tiny import FAMILIES, POSITIONS, config_of, tokenizer_for, write_model
 from tests.tokenizers import CORPUS, tokenizer_of

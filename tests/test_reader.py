@@ -1,5 +1,6 @@
 """A reader's answers depend on the example and nothing else, and its folder holds all that they depend on."""
 
+import copy
 import json
 import pathlib
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from mrc.finder import Logits
 from mrc.models import forward, load_model
 from mrc.pretrained import load_tokenizer
 from mrc.reader import Reader
-from mrc.spans import SpanConfig, lead
+from mrc.spans import SpanConfig, are_close
 from mrc.windows import WindowConfig, make_windows
 from tests.tiny import FAMILIES, tokenizer_for, write_model, write_reader
 from tests.tokenizers import CORPUS
@@ -261,7 +262,7 @@ def test_an_exact_reader_gives_float32s_answers_where_bfloat16s_are_close(tmp_pa
     path, asked = write_many(tmp_path)
     expected = places(open_reader(path, precision="float32").answer(asked))
     assert places(open_reader(path, precision="bfloat16").answer(asked)) != expected
-    exact = open_reader(path, precision="bfloat16", exact_margin=0.05)
+    exact = open_reader(path, precision="bfloat16", exact=True, exact_margin=0.05)
     assert places(exact.answer(asked)) == expected
     windows, _ = make_windows(asked, exact._tokenizer, exact.window)
     again = exact.read(asked, windows).read_again
@@ -273,10 +274,10 @@ def test_only_what_is_close_is_read_again(tmp_path: pathlib.Path) -> None:
     path, asked = write_many(tmp_path)
     half = open_reader(path, precision="bfloat16")
     windows, _ = make_windows(asked, half._tokenizer, half.window)
-    leads = lead(half.read(asked, windows), half.span)
-    exact = open_reader(path, precision="bfloat16", exact_margin=0.02)
+    close = are_close(half.read(asked, windows), 0.02, half.span)
+    exact = open_reader(path, precision="bfloat16", exact=True, exact_margin=0.02)
     again = exact.read(asked, windows).read_again
-    assert again.tolist() == (leads < 0.02).tolist()
+    assert again.tolist() == close.tolist()
     assert again.any()
     assert not again.all()
     full = open_reader(path, precision="float32")
@@ -288,14 +289,30 @@ def test_only_what_is_close_is_read_again(tmp_path: pathlib.Path) -> None:
         )
 
 
+def test_a_margin_is_measured_in_rounding_errors(tmp_path: pathlib.Path) -> None:
+    path, asked = write_many(tmp_path)
+    head = load_model(path)
+    margins = []
+    for scale in (1.0, 8.0):
+        model = copy.deepcopy(head)
+        for parameter in model.get_submodule("qa_outputs").parameters():
+            parameter.data *= scale
+        model.save_pretrained(path)
+        exact = open_reader(path, precision="bfloat16", exact=True)
+        margins.append(exact._finder._margin)
+        assert places(exact.answer(asked)) == places(open_reader(path, precision="float32").answer(asked))
+    assert margins[1] == pytest.approx(8 * margins[0], rel=0.2)
+    assert 0 < margins[0] < 1
+
+
 def test_a_margin_changes_nothing_in_float32(tmp_path: pathlib.Path) -> None:
     path, asked = write_many(tmp_path)
-    plain, exact = (open_reader(path, precision="float32", exact_margin=margin) for margin in (None, 9.0))
+    plain, exact = (open_reader(path, precision="float32", exact=exact, exact_margin=9.0) for exact in (False, True))
     assert plain.answer(asked) == exact.answer(asked)
 
 
 def test_one_best_span_is_enough_to_be_exact(tmp_path: pathlib.Path) -> None:
     path, asked = write_many(tmp_path)
-    exact = open_reader(path, precision="bfloat16", exact_margin=0.05, n_best_size=1)
+    exact = open_reader(path, precision="bfloat16", exact=True, exact_margin=0.05, n_best_size=1)
     assert places(exact.answer(asked)) == places(open_reader(path, precision="float32").answer(asked))
     assert all(len(prediction.n_best) == 1 for prediction in exact.answer(asked))

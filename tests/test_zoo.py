@@ -33,7 +33,7 @@ from tests.zoo import (
     write_zoo_model,
 )
 
-SETTINGS = {"max_seq_length": 64, "doc_stride": 16}
+SETTINGS: dict[str, Any] = {"max_seq_length": 64, "doc_stride": 16}
 SHORT = Example(id="short", question="Who wrote it?", context="Anna wrote it.")
 LONG = Example(id="long", question="When did the ship leave the harbour?", context=" ".join(CORPUS))
 EXAMPLES = [
@@ -116,8 +116,9 @@ def test_windows_share_a_row_in_those_that_are_known_for_it(model_type: str, rea
 
 # Reformer trains on windows of one length only.
 @pytest.mark.parametrize("model_type", sorted({*ANSWERED} - {"reformer"}))
-def test_parameters_are_left_out_by_those_that_are_known_for_it(model_type: str, reader: Open) -> None:
-    model, tokenizer = reader(model_type)._finder.model, reader(model_type)._tokenizer
+def test_parameters_are_left_out_by_those_that_are_known_for_it(model_type: str, tmp_path: pathlib.Path) -> None:
+    path = write_zoo_model(tmp_path, model_type)
+    model, tokenizer = load_model(path), load_tokenizer(path)
     assert has_unused_parameters(model, tokenizer, SETTINGS["max_seq_length"]) == (model_type in UNUSED_PARAMETERS)
     assert not model.training
     assert all(parameter.grad is None for parameter in model.parameters())

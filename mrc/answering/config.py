@@ -77,10 +77,11 @@ class AnswerConfig:
     max_batch_tokens: int | None = None
     """Tokens, padding included, of one forward pass. Default: 32,768 on a GPU and 2,048 on a CPU."""
     exact: bool = False
-    """Give float32's answers at nearly bfloat16's speed: read again in float32 where an answer is ahead of the next by
+    """Give float32's answers at nearly bfloat16's speed: read again in float32 where an answer is ahead of another by
     less than `exact_margin`."""
-    exact_margin: float = 0.2
-    """With `exact`: least lead of an answer, in logits, that is not looked at again."""
+    exact_margin: float | None = None
+    """With `exact`: least lead of an answer, in logits, that is not looked at again; over a span that shares an end
+    with it, 0.7 times as much. Default: 14 times the model's rounding error, which is measured when it is loaded."""
     unit_rows: int | None = None
     """Rows of a unit of work, which is committed as a whole and whose predictions are one file. Default: 2,048, and
     fewer where the input is too small for 16 units of that."""
@@ -102,7 +103,7 @@ class AnswerConfig:
         _check("n_best_size", self.n_best_size, self.n_best_size is None or self.n_best_size >= 0, "0 or more")
         for name in ("min_probability", "max_reject_share"):
             _check(name, getattr(self, name), 0 <= getattr(self, name) <= 1, "a share from 0 to 1")
-        _check("exact_margin", self.exact_margin, self.exact_margin > 0, "above 0")
+        _check("exact_margin", self.exact_margin, self.exact_margin is None or self.exact_margin > 0, "above 0")
         _check("store_timeout_s", self.store_timeout_s, self.store_timeout_s > 0, "above 0")
 
     @property

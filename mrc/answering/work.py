@@ -151,16 +151,19 @@ def load_reader(work: Work) -> "Reader":
     gc.disable()
     import torch
 
+    from mrc.cpu import keep_freed_memory
     from mrc.reader import Reader
 
     gc.enable()
+    keep_freed_memory()
     if work.threads is not None:
         torch.set_num_threads(work.threads)
     return Reader.from_pretrained(
         work.plan.config.model,
         precision=work.plan.config.precision,
         max_batch_tokens=work.plan.config.max_batch_tokens,
-        exact_margin=work.plan.config.exact_margin if work.plan.config.exact else None,
+        exact=work.plan.config.exact,
+        exact_margin=work.plan.config.exact_margin,
         **asdict(work.plan.window),
         **asdict(work.plan.span),
     )

@@ -17,17 +17,17 @@ best.py imports torch, and is named by who has a model; the rest is for processe
 from mrc.spans.bounds import bounds_repeat, locate, token_bounds
 from mrc.spans.compatible import compatible_predictions
 from mrc.spans.contexts import join_contexts
-from mrc.spans.merge import ExampleSpans, SpanConfig, WindowSpans, lead, merge_windows
+from mrc.spans.merge import ExampleSpans, SpanConfig, WindowSpans, are_close, merge_windows
 from mrc.spans.predictions import make_predictions
 
 __all__ = [
     "ExampleSpans",
     "SpanConfig",
     "WindowSpans",
+    "are_close",
     "bounds_repeat",
     "compatible_predictions",
     "join_contexts",
-    "lead",
     "locate",
     "make_predictions",
     "merge_windows",

@@ -178,23 +178,30 @@ def merge_windows(
     )
 
 
-def lead(merged: ExampleSpans, config: SpanConfig) -> npt.NDArray[np.float64]:
-    """Return by how much, in logits, each example's outcome is ahead of the next; shape (num_examples,).
+def are_close(merged: ExampleSpans, margin: float, config: SpanConfig) -> npt.NDArray[np.bool_]:
+    """Tell of which examples another outcome is within a margin of the first; shape (num_examples,).
 
-    Of the second span, and in SQuAD 2.0 mode of the threshold between answer and none, where that is nearer. inf where
-    there is no other outcome.
+    That is another span, or in SQuAD 2.0 mode the other side of the threshold between answer and none. Two spans have
+    four logits, whose errors add up as their squares do. Where both are of one window and share an end, they have two
+    others, and the margin is by sqrt(2) narrower.
 
     Args:
-        merged: With at least two spans of each example that has as many.
+        merged: With every span of each example that may come first.
+        margin: In logits, between outcomes of which no logit is the same.
         config: What decides between answer and none.
     """
-    counts, first = np.diff(merged.row_splits), merged.row_splits[:-1]
-    ahead = np.full(len(counts), np.inf)
-    rivals = counts > 1
-    ahead[rivals] = merged.score[first[rivals]].astype(np.float64) - merged.score[first[rivals] + 1]
+    counts = np.diff(merged.row_splits)
+    example = np.repeat(np.arange(len(counts)), counts)
+    best = merged.row_splits[example]
+    # In another window the same end has another logit.
+    shares_end = (merged.start == merged.start[best]) | (merged.end == merged.end[best])
+    narrower = np.where(shares_end & (merged.num_windows[example] == 1), math.sqrt(0.5), 1.0)
+    behind = merged.score[best].astype(np.float64) - merged.score
+    is_rival = (behind < margin * narrower) & (np.arange(len(best)) != best)
+    close: npt.NDArray[np.bool_] = np.bincount(example[is_rival], minlength=len(counts)) > 0
     if config.version_2_with_negative:
-        ahead = np.minimum(ahead, np.abs(merged.null_score_diff - config.null_score_diff_threshold))
-    return ahead
+        close |= np.abs(merged.null_score_diff - config.null_score_diff_threshold) < margin
+    return close
 
 
 def _n_best(

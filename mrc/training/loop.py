@@ -22,8 +22,9 @@ from torch.nn.parallel import DistributedDataParallel
 from mrc import storage
 from mrc.errors import MrcError, UsageError
 from mrc.models import Collator, autocast, forward, load_model, span_loss
+from mrc.precision import usable_precision
 from mrc.pretrained import load_tokenizer
-from mrc.probes import check_fits, find_packing, has_unused_parameters, usable_precision
+from mrc.probes import check_fits, find_packing, has_unused_parameters
 from mrc.reader import Reader
 from mrc.spans import SpanConfig
 from mrc.tasks import cores_here
