@@ -1,5 +1,6 @@
 """Windows -> spans, with a model on one device: a pass over batches, and one in float32 over what is close. No Ray."""
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,17 +13,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mrc.batching import Layout, token_budget_batches
 from mrc.cpu import plain_weights
 from mrc.models import Collator, autocast, forward
-from mrc.precision import block_weights, in_precision, rounding_error, usable_precision
-from mrc.probes import TOKENS, check_fits, find_packing, on_cpu, ordinary_windows, padding_shows
+from mrc.precision import block_weights, in_precision, usable_precision
+from mrc.probes import check_fits, find_packing, on_cpu, padding_shows
 from mrc.spans import ExampleSpans, SpanConfig, WindowSpans, are_close, bounds_repeat, merge_windows
 from mrc.spans.best import window_spans
 from mrc.windows import Windows
 
 _WINDOWS_AT_ONCE = 128
 """Windows whose spans are found together: dozens of small operations find those of one or of a hundred."""
-
-_MARGIN = 14.0
-"""Of `exact`, times the rounding error of logits. benchmarks/LOG.md has what it was chosen and judged by."""
 
 _RIVALS = 5
 """Spans of an example, at least, of which each may turn out to be the best."""
@@ -60,6 +58,8 @@ class SpanFinder:
         collator: Makes batches for it.
         layout: How windows share a batch.
         max_batch_tokens: Tokens of one forward pass, padding included.
+        reads_twice: Whether float32 reads again what is close: where that was asked for and the first pass is of less.
+        exact_margin: How close that is; see `mrc.spans.are_close`.
     """
 
     def __init__(
@@ -72,7 +72,6 @@ class SpanFinder:
         precision: str,
         max_batch_tokens: int | None,
         exact: bool,
-        exact_margin: float | None,
         cast_weights: bool,
     ) -> None:
         """Find out how a model is best read; see `mrc.reader.Reader` for what the arguments are."""
@@ -90,12 +89,9 @@ class SpanFinder:
         self._first, self._again = _Pass(light, dtype), None
         if exact and dtype != torch.float32:
             self._again = _Pass(self.model, torch.float32)
-            if exact_margin is None:
-                windows = ordinary_windows(self.model, tokenizer, [min(max_seq_length, TOKENS)] * 8)
-                exact_margin = _MARGIN * rounding_error(*self._first, self.model, self.collator, windows)
-            self._margin = exact_margin
         else:
             self.model = light
+        self.reads_twice, self.exact_margin = self._again is not None, math.inf
         # Where the weights are of another precision, autocast has to cast them.
         if cast_weights and light.dtype == dtype and device.type == "cpu":
             for by in filter(None, (self._first, self._again)):
@@ -129,7 +125,9 @@ class SpanFinder:
         with_rivals = replace(config, n_best_size=max(_RIVALS, config.n_best_size))
         spans = self._find_spans(self._first, located, everything, repeats, with_rivals, look)
         is_close = are_close(
-            merge_windows(located.example, spans, num_examples=num_examples, config=with_rivals), self._margin, config
+            merge_windows(located.example, spans, num_examples=num_examples, config=with_rivals),
+            self.exact_margin,
+            config,
         )
         again = everything[is_close[located.example]]
         spans = spans.replaced(again, self._find_spans(self._again, located, again, repeats, with_rivals, None))

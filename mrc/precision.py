@@ -1,4 +1,4 @@
-"""In which precision and with which weights a model is best read, and how far that is off: found out by reading."""
+"""In which precision, and with which weights, a model is best read where it is: found out by reading with it."""
 
 import copy
 import platform
@@ -9,7 +9,6 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mrc import cpu
 from mrc.models import Collator, autocast, resolve_precision
 from mrc.probes import TOKENS, are_alike, failure_of, ordinary_windows, read_windows, reading
-from mrc.windows import Windows
 
 _WORSE = 4.0
 """How many times autocast's error a model with weights of half the precision may have."""
@@ -75,22 +74,3 @@ def block_weights(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, ma
             reads_as_before = False
     if not reads_as_before:
         cpu.unblock_weights(model)
-
-
-def rounding_error(
-    light: PreTrainedModel, dtype: torch.dtype, exact: PreTrainedModel, collator: Collator, windows: Windows
-) -> float:
-    """Return by how much the logits of a pass in a precision are off float32's, in logits: the root mean square.
-
-    Args:
-        light: What is read with in that precision.
-        dtype: The precision.
-        exact: The same model with weights in float32.
-        collator: Of both.
-        windows: What is read.
-    """
-    with reading(light), reading(exact):
-        expected = read_windows(exact, collator, windows)
-        with autocast(light, dtype):
-            found = read_windows(light, collator, windows)
-    return float((found - expected).square().mean().sqrt())

@@ -5,6 +5,7 @@ Every answer that mrc gives, in validation, in bulk or in a notebook, comes out 
 
 import copy
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,8 +22,12 @@ from mrc.model_files import SETTINGS, load_settings
 from mrc.models import load_model
 from mrc.pretrained import load_tokenizer
 from mrc.probes import check_fits
-from mrc.spans import ExampleSpans, SpanConfig, locate, make_predictions
+from mrc.sample import QUESTIONS_PER_PASSAGE, iter_examples
+from mrc.spans import ExampleSpans, SpanConfig, lead_error, locate, make_predictions
 from mrc.windows import PairTokenizer, WindowConfig, Windows, make_windows
+
+_MARGIN = 5.0
+"""Of `exact`, in errors of leads. benchmarks/LOG.md has what it was chosen and judged by."""
 
 
 class Reader:
@@ -63,7 +68,7 @@ class Reader:
             max_batch_tokens: Tokens of one forward pass, padding included; by default what suits the device.
             exact: Have float32 read a question again whose answer is close to another, by `exact_margin`.
             exact_margin: In logits: what a span's score has to be ahead of another's; by sqrt(2) less where both share
-                an end. By default what this model's rounding errors ask for, which are measured.
+                an end. By default what this model's rounding errors ask for, as measured on the built-in sample.
             cast_weights: Read with a copy whose weights are in the precision of the pass, where that serves.
         """
         self.window, self.span = window, span
@@ -76,9 +81,10 @@ class Reader:
             precision=precision,
             max_batch_tokens=max_batch_tokens,
             exact=exact,
-            exact_margin=exact_margin,
             cast_weights=cast_weights,
         )
+        if self._finder.reads_twice:
+            self._finder.exact_margin = self._measured_margin() if exact_margin is None else exact_margin
 
     @classmethod
     def from_pretrained(
@@ -184,6 +190,15 @@ class Reader:
         with pipeline.pipeline_errors():
             reader = self._with(*pipeline.configure(chosen, self.window, self.span))
         return pipeline.respond(questions, chosen, reader.answer, null_competes=reader.span.version_2_with_negative)
+
+    def _measured_margin(self) -> float:
+        """Return how close is close for this model, by questions of the built-in sample in both its languages."""
+        asked = list(iter_examples("test", num_examples=10 * QUESTIONS_PER_PASSAGE))[::QUESTIONS_PER_PASSAGE]
+        windows, _ = make_windows(asked, self._pairs, self.window)
+        reader, found = self._with(self.window, SpanConfig()), []
+        for self._finder.exact_margin in (0.0, math.inf):  # with which nothing, and then everything, is read again
+            found.append(reader.read(asked, windows))
+        return _MARGIN * lead_error(*found)
 
     def answer(self, examples: Sequence[Example]) -> list[Prediction]:
         """Answer examples, in order.

@@ -299,9 +299,9 @@ def test_a_margin_is_measured_in_rounding_errors(tmp_path: pathlib.Path) -> None
             parameter.data *= scale
         model.save_pretrained(path)
         exact = open_reader(path, precision="bfloat16", exact=True)
-        margins.append(exact._finder._margin)
+        margins.append(exact._finder.exact_margin)
         assert places(exact.answer(asked)) == places(open_reader(path, precision="float32").answer(asked))
-    assert margins[1] == pytest.approx(8 * margins[0], rel=0.2)
+    assert margins[1] == pytest.approx(8 * margins[0], rel=0.3)
     assert 0 < margins[0] < 1
 
 

@@ -18,7 +18,6 @@ from mrc.spans import (
     ExampleSpans,
     SpanConfig,
     WindowSpans,
-    are_close,
     bounds_repeat,
     make_predictions,
     merge_windows,
@@ -431,50 +430,6 @@ def test_a_temperature_changes_no_answer_and_no_order(
     for prediction in make_predictions(examples(3), found):
         probabilities = [span.probability for span in prediction.n_best]
         assert probabilities == sorted(probabilities, reverse=True)
-
-
-@given(windows_of_one_length(), assignments, st.booleans(), st.sampled_from([-1.0, 0.5]), st.floats(0.01, 4))
-def test_close_is_what_another_outcome_is_within_the_margin_of(
-    windows: list[Window], assignment: list[int], version_2_with_negative: bool, threshold: float, margin: float
-) -> None:
-    config = SpanConfig(version_2_with_negative=version_2_with_negative, null_score_diff_threshold=threshold)
-    merged = merged_of(windows, assignment[: len(windows)], config)
-    expected = []
-    for i, prediction in enumerate(make_predictions(examples(3), merged)):
-        best = prediction.n_best[0] if prediction.n_best else None
-        alone = assignment[: len(windows)].count(i) == 1
-        allowed = [
-            margin / math.sqrt(2) if alone and (span.start == best.start or span.end == best.end) else margin
-            for span in prediction.n_best[1:]
-            if best is not None
-        ]
-        behind = [best.score - span.score for span in prediction.n_best[1:] if best is not None]
-        is_close = any(one < other for one, other in zip(behind, allowed, strict=True))
-        if version_2_with_negative:
-            is_close |= abs(merged.null_score_diff[i] - threshold) < margin
-        expected.append(is_close)
-    assert are_close(merged, margin, config).tolist() == expected
-
-
-@pytest.mark.parametrize(
-    ("other", "num_windows", "expected"),
-    [((4, 9), 1, False), ((2, 6), 1, False), ((2, 9), 1, True), ((4, 9), 2, True)],
-    ids=["same start", "same end", "apart", "of another window"],
-)
-def test_a_span_that_shares_an_end_has_a_narrower_margin(
-    other: tuple[int, int], num_windows: int, expected: bool
-) -> None:
-    spans = WindowSpans(
-        start=np.array([[4, other[0]]] * num_windows, dtype=np.int32),
-        end=np.array([[6, other[1]]] * num_windows, dtype=np.int32),
-        score=np.array([[5.0, 4.15]] * num_windows, dtype=np.float32),
-        null_score=np.zeros(num_windows, dtype=np.float32),
-    )
-    example = np.zeros(num_windows, dtype=np.int64)
-    merged = merge_windows(example, spans, num_examples=1, config=SpanConfig())
-    assert are_close(merged, 1.0, SpanConfig()).tolist() == [expected]
-    assert are_close(merged, 1.3, SpanConfig()).tolist() == [True]
-    assert are_close(merged, 0.5, SpanConfig()).tolist() == [False]
 
 
 def test_a_span_of_two_windows_counts_once_with_its_best_score() -> None:

@@ -4,6 +4,7 @@
     bounds.py       tokens -> the characters at which an answer may begin and end
     best.py         logits -> the best distinct spans of every window, on the device
     merge.py        the spans of all windows -> the n best of every example, as columns
+    leads.py        which examples have another outcome close to theirs
     predictions.py  those columns -> objects
     compatible.py   the same question answered as Hugging Face's run_qa does, quirks included
 
@@ -17,7 +18,8 @@ best.py imports torch, and is named by who has a model; the rest is for processe
 from mrc.spans.bounds import bounds_repeat, locate, token_bounds
 from mrc.spans.compatible import compatible_predictions
 from mrc.spans.contexts import join_contexts
-from mrc.spans.merge import ExampleSpans, SpanConfig, WindowSpans, are_close, merge_windows
+from mrc.spans.leads import are_close, lead_error
+from mrc.spans.merge import ExampleSpans, SpanConfig, WindowSpans, merge_windows
 from mrc.spans.predictions import make_predictions
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "bounds_repeat",
     "compatible_predictions",
     "join_contexts",
+    "lead_error",
     "locate",
     "make_predictions",
     "merge_windows",

@@ -178,32 +178,6 @@ def merge_windows(
     )
 
 
-def are_close(merged: ExampleSpans, margin: float, config: SpanConfig) -> npt.NDArray[np.bool_]:
-    """Tell of which examples another outcome is within a margin of the first; shape (num_examples,).
-
-    That is another span, or in SQuAD 2.0 mode the other side of the threshold between answer and none. Two spans have
-    four logits, whose errors add up as their squares do. Where both are of one window and share an end, they have two
-    others, and the margin is by sqrt(2) narrower.
-
-    Args:
-        merged: With every span of each example that may come first.
-        margin: In logits, between outcomes of which no logit is the same.
-        config: What decides between answer and none.
-    """
-    counts = np.diff(merged.row_splits)
-    example = np.repeat(np.arange(len(counts)), counts)
-    best = merged.row_splits[example]
-    # In another window the same end has another logit.
-    shares_end = (merged.start == merged.start[best]) | (merged.end == merged.end[best])
-    narrower = np.where(shares_end & (merged.num_windows[example] == 1), math.sqrt(0.5), 1.0)
-    behind = merged.score[best].astype(np.float64) - merged.score
-    is_rival = (behind < margin * narrower) & (np.arange(len(best)) != best)
-    close: npt.NDArray[np.bool_] = np.bincount(example[is_rival], minlength=len(counts)) > 0
-    if config.version_2_with_negative:
-        close |= np.abs(merged.null_score_diff - config.null_score_diff_threshold) < margin
-    return close
-
-
 def _n_best(
     window_example: npt.NDArray[np.integer], spans: WindowSpans, num_examples: int, n_best_size: int
 ) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.int32], npt.NDArray[np.int32], npt.NDArray[np.float32]]:
