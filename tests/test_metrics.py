@@ -21,6 +21,7 @@ from mrc.metrics import (
     SCORERS,
     ExampleScore,
     Sums,
+    centred_threshold,
     get_scorer,
     module_path,
     score_example,
@@ -134,6 +135,35 @@ def test_best_score_is_the_official_one(rows: list[tuple[float, bool, float]]) -
         list(diffs.values()), list(scores.values()), [float(not answerable) for answerable in has_answer.values()]
     )
     assert found.score == pytest.approx(official_best_threshold(scores, has_answer, diffs), abs=1e-6)
+
+
+@given(
+    st.lists(st.floats(-9, 9) | st.sampled_from([-math.inf, math.inf]), max_size=6),
+    st.floats(-10, 10),
+    st.integers(0, 5),
+)
+def test_a_centred_threshold_decides_alike_and_stays_clear(diffs: list[float], threshold: float, chosen: int) -> None:
+    if chosen < len(diffs) and math.isfinite(diffs[chosen]):
+        threshold = diffs[chosen]  # as a tuned one is
+    found = centred_threshold(diffs, threshold)
+    assert [diff > found for diff in diffs] == [diff > threshold for diff in diffs]
+    finite = [diff for diff in diffs if math.isfinite(diff)]
+    below = max((diff for diff in finite if diff <= threshold), default=None)
+    above = min((diff for diff in finite if diff > threshold), default=None)
+    if below is not None and above is not None:
+        assert found - below == pytest.approx(above - found, abs=1e-12)
+    elif finite:
+        assert min(abs(diff - found) for diff in finite) == pytest.approx(1)
+    else:
+        assert found == threshold
+
+
+def test_a_centred_threshold_of_neighbours_and_of_what_is_huge() -> None:
+    high = math.nextafter(1.0, 2.0)
+    assert centred_threshold([1.0, high], 1.0) == 1.0
+    for diffs, threshold in (([1e300, -math.inf], 0.0), ([1e300], 1e300), ([-1e300, 1e300], 0.0)):
+        found = centred_threshold(diffs, threshold)
+        assert [diff > found for diff in diffs] == [diff > threshold for diff in diffs]
 
 
 eighths = st.integers(0, 8).map(lambda n: n / 8)

@@ -17,7 +17,7 @@ from mrc.metrics.calibration import answer_probability, expected_calibration_err
 from mrc.metrics.scorers import SCORERS, Scorer, ScorerChoice, ScorerName, fitting_scorer, get_scorer, is_korean
 from mrc.metrics.sums import ExampleScore, Sums, score_example, score_predictions
 from mrc.metrics.table import METRICS_SCHEMA, metrics_row
-from mrc.metrics.threshold import NullThreshold, tune_null_threshold
+from mrc.metrics.threshold import NullThreshold, centred_threshold, tune_null_threshold
 
 __all__ = [
     "METRICS_SCHEMA",
@@ -29,6 +29,7 @@ __all__ = [
     "ScorerName",
     "Sums",
     "answer_probability",
+    "centred_threshold",
     "expected_calibration_error",
     "fit_temperature",
     "fitting_scorer",

@@ -60,5 +60,28 @@ def tune_null_threshold(
     )
 
 
+def centred_threshold(null_score_diffs: npt.ArrayLike, threshold: float) -> float:
+    """Return a threshold that decides as `threshold` does on these differences, as far from them as may be.
+
+    One that is a difference itself, as the best are, decides by the last bit of it, which is another on other hardware.
+
+    Args:
+        null_score_diffs: Shape (num_examples,).
+        threshold: A difference above it answers "".
+
+    Returns:
+        The middle between its neighbours, or 1 from the one where there is no other.
+    """
+    diffs = np.asarray(null_score_diffs, dtype=np.float64)
+    diffs = diffs[np.isfinite(diffs)]
+    answered, null = diffs[diffs <= threshold], diffs[diffs > threshold]
+    if not len(diffs):
+        return threshold
+    low = answered.max() if len(answered) else min(null.min() - 2, np.nextafter(null.min(), -np.inf))
+    high = null.min() if len(null) else max(low + 2, np.nextafter(low, np.inf))
+    middle = low + (high - low) / 2
+    return float(middle if middle < high else low)
+
+
 def _fixed_point(scores: npt.ArrayLike) -> npt.NDArray[np.int64]:
     return np.rint(np.asarray(scores, dtype=np.float64) * _GAIN_UNIT).astype(np.int64)

@@ -21,6 +21,7 @@ from mrc.metrics import (
     Scorer,
     Sums,
     answer_probability,
+    centred_threshold,
     expected_calibration_error,
     fit_temperature,
     get_scorer,
@@ -134,11 +135,13 @@ def _figures(questions: Sequence[_Scored], rivals: npt.NDArray[np.float32], span
     tuned: dict[str, float] = {}
     threshold = math.inf
     if span.version_2_with_negative:
-        threshold = tune_null_threshold(
-            [question.null_score_diff for question in questions],
+        diffs = [question.null_score_diff for question in questions]
+        best = tune_null_threshold(
+            diffs,
             [question.if_answered.f1 for question in questions],
             [question.if_null.f1 for question in questions],
-        ).threshold
+        )
+        threshold = centred_threshold(diffs, best.threshold)
         tuned = {"null_score_diff_threshold": threshold}
     is_null = [question.null_score_diff > threshold for question in questions]
     chosen = [
