@@ -73,14 +73,15 @@ def _attention(
     missing = -length % _LANES if _lanes_are_wasted(query, length) else 0
     if missing:
         key, value = (functional.pad(tensor, (0, 0, 0, missing)) for tensor in (key, value))
-        attn_mask = None if attn_mask is None else functional.pad(attn_mask, (0, missing))
+        if attn_mask is not None and attn_mask.shape[-1] == length:  # else one column is for all keys
+            attn_mask = functional.pad(attn_mask, (0, missing))
     scores = (query * (1 / math.sqrt(query.shape[-1]) if scale is None else scale)) @ key.transpose(-2, -1)
-    if missing:
-        scores[..., length:] = -math.inf
     if attn_mask is not None and attn_mask.dtype == torch.bool:
         scores = scores.masked_fill(~attn_mask, torch.finfo(scores.dtype).min)
     elif attn_mask is not None:
         scores = scores + attn_mask
+    if missing:
+        scores[..., length:] = -math.inf
     return _dropout(scores.softmax(dim=-1), dropout_p) @ value
 
 

@@ -162,6 +162,23 @@ def test_rows_of_weights_are_filled_where_much_is_left_at_their_end(
     assert (counting.calls["constant_pad_nd"] > 0) == is_filled
 
 
+@pytest.mark.parametrize("dtype", [torch.bool, torch.bfloat16])
+@pytest.mark.parametrize("columns", [1, 80])
+def test_a_row_that_is_filled_has_the_weights_of_one_that_is_not(
+    columns: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(5)
+    query, key, value = (torch.randn(2, 3, 80, 16, dtype=torch.bfloat16) for _ in range(3))
+    mask = torch.rand(2, 1, 80, columns) < 0.7
+    mask[:, :, 7] = False  # a row of padding, which attends to nothing
+    if dtype != torch.bool:
+        mask = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+    with CpuKernels():
+        filled = functional.scaled_dot_product_attention(query, key, value, mask)
+        monkeypatch.setattr("mrc.cpu._FEW_LEFT", 32)
+        torch.testing.assert_close(filled, functional.scaled_dot_product_attention(query, key, value, mask))
+
+
 class _Counting(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
