@@ -58,8 +58,7 @@ class SpanFinder:
         collator: Makes batches for it.
         layout: How windows share a batch.
         max_batch_tokens: Tokens of one forward pass, padding included.
-        reads_twice: Whether float32 reads again what is close: where that was asked for and the first pass is of less.
-        exact_margin: How close that is; see `mrc.spans.are_close`.
+        exact_margin: How close is close where float32 reads again; see `mrc.spans.are_close`.
     """
 
     def __init__(
@@ -91,11 +90,16 @@ class SpanFinder:
             self._again = _Pass(self.model, torch.float32)
         else:
             self.model = light
-        self.reads_twice, self.exact_margin = self._again is not None, math.inf
+        self.exact_margin = math.inf
         # Where the weights are of another precision, autocast has to cast them.
         if cast_weights and light.dtype == dtype and device.type == "cpu":
             for by in filter(None, (self._first, self._again)):
                 block_weights(by.model, tokenizer, max_seq_length)
+
+    @property
+    def reads_twice(self) -> bool:
+        """Whether float32 reads again what is close: where that was asked for and the first pass is of less."""
+        return self._again is not None
 
     def check_fits(self, max_seq_length: int) -> None:
         """Raise UsageError where the model does not take windows of that many tokens."""

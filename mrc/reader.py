@@ -67,8 +67,9 @@ class Reader:
             precision: Of the forward pass: auto, float32, bfloat16 or float16.
             max_batch_tokens: Tokens of one forward pass, padding included; by default what suits the device.
             exact: Have float32 read a question again whose answer is close to another, by `exact_margin`.
-            exact_margin: In logits: what a span's score has to be ahead of another's; by sqrt(2) less where both share
-                an end. By default what this model's rounding errors ask for, as measured on the built-in sample.
+            exact_margin: With `exact`: what a span's score has to be ahead of another's, in logits; by sqrt(2) less
+                where both share an end. By default what this model's rounding errors ask for, as measured on the
+                built-in sample.
             cast_weights: Read with a copy whose weights are in the precision of the pass, where that serves.
         """
         self.window, self.span = window, span
@@ -106,7 +107,7 @@ class Reader:
             precision: Of the forward pass: auto, float32, bfloat16 or float16.
             max_batch_tokens: Tokens of one forward pass, padding included.
             exact: Give float32's answers: have it read a question again whose answer is close to another.
-            exact_margin: How close, in logits; by default measured.
+            exact_margin: With `exact`: how close, in logits; by default measured.
             **settings: Fields of WindowConfig and SpanConfig that shall differ from the folder's.
 
         Raises:

@@ -20,7 +20,7 @@ def are_close(merged: ExampleSpans, margin: float, config: SpanConfig) -> npt.ND
     """
     example, best = _bests(merged)
     behind = merged.score[best].astype(np.float64) - merged.score
-    is_rival = (behind < margin * _errors(merged)) & (np.arange(len(best)) != best)
+    is_rival = (behind < margin * _errors(merged, example, best)) & (np.arange(len(best)) != best)
     close: npt.NDArray[np.bool_] = np.bincount(example[is_rival], minlength=len(merged.has_answer)) > 0
     if config.version_2_with_negative:
         close |= np.abs(merged.null_score_diff - config.null_score_diff_threshold) < margin
@@ -40,7 +40,7 @@ def lead_error(merged: ExampleSpans, exact: ExampleSpans) -> float:
     score = {(at, start, end): right for at, start, end, right in zip(*columns, strict=True)}
     example, best = _bests(merged)
     right = np.array([score.get(place, np.nan) for place in zip(example, merged.start, merged.end, strict=True)])
-    error = (merged.score[best] - merged.score - (right[best] - right)) / _errors(merged)
+    error = (merged.score[best] - merged.score - (right[best] - right)) / _errors(merged, example, best)
     told = error[(np.arange(len(best)) != best) & np.isfinite(error)]
     return float(np.sqrt(np.square(told).mean())) if len(told) else math.inf
 
@@ -52,12 +52,13 @@ def _bests(merged: ExampleSpans) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.
     return example, merged.row_splits[example]
 
 
-def _errors(merged: ExampleSpans) -> npt.NDArray[np.float64]:
+def _errors(
+    merged: ExampleSpans, example: npt.NDArray[np.int64], best: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
     """Return how wide the error of each span's distance to the best is, shape (num_spans,): 1, or 0.7 where it is less.
 
     Two spans have four logits, whose errors add up as their squares do. Where both are of one window and share an end,
     two logits differ. In another window the same end has another logit.
     """
-    example, best = _bests(merged)
     shares_end = (merged.start == merged.start[best]) | (merged.end == merged.end[best])
     return np.where(shares_end & (merged.num_windows[example] == 1), math.sqrt(0.5), 1.0)

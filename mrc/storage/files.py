@@ -151,7 +151,7 @@ def create(url: str, data: bytes) -> bool:
         return there == data
     try:
         filesystem.pipe_file(path, data, mode="create")
-    except (NotImplementedError, TypeError):
+    except (NotImplementedError, TypeError):  # how file systems of fsspec say that they know no such mode
         filesystem.pipe_file(path, data)
     except OSError as error:
         if isinstance(error, FileExistsError) or _code(error) in _TAKEN:

@@ -134,8 +134,8 @@ def _figures(questions: Sequence[_Scored], rivals: npt.NDArray[np.float32], span
     """Return the scorer's figures and what is fitted: in SQuAD 2.0 mode first the threshold, the best one for F1."""
     tuned: dict[str, float] = {}
     threshold = math.inf
+    diffs = [question.null_score_diff for question in questions]
     if span.version_2_with_negative:
-        diffs = [question.null_score_diff for question in questions]
         best = tune_null_threshold(
             diffs,
             [question.if_answered.f1 for question in questions],
@@ -143,7 +143,7 @@ def _figures(questions: Sequence[_Scored], rivals: npt.NDArray[np.float32], span
         )
         threshold = centred_threshold(diffs, best.threshold)
         tuned = {"null_score_diff_threshold": threshold}
-    is_null = [question.null_score_diff > threshold for question in questions]
+    is_null = [diff > threshold for diff in diffs]
     chosen = [
         question.if_null if null else question.if_answered for question, null in zip(questions, is_null, strict=True)
     ]
