@@ -89,7 +89,7 @@ def measure(model: str, data: str, most: int, rounds: int, chosen: Sequence[str]
 def _decode(examples: list[Example], located: Windows, start: torch.Tensor, end: torch.Tensor) -> pa.Table:
     """Return the predictions, as a job has them when it writes."""
     config, found = SpanConfig(), []
-    repeats = bounds_repeat(located.offsets, located.row_splits)
+    repeats = bounds_repeat(located.offsets, located.row_splits, config.n_best_size)
     for at in range(0, len(located), _WINDOWS_AT_ONCE):
         part = np.arange(at, min(at + _WINDOWS_AT_ONCE, len(located)))
         longest = int(located.lengths[part].max())

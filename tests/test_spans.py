@@ -51,7 +51,7 @@ class Window:
 def found_in(windows: list[Window], k: int, max_answer_length: int, dtype: torch.dtype = torch.float32) -> WindowSpans:
     """Find the spans of windows of equal length; both ways where no spans can be the same characters."""
     located = located_as(windows)
-    repeats = bounds_repeat(located.offsets, located.row_splits)
+    repeats = bounds_repeat(located.offsets, located.row_splits, k)
     found, *others = (
         window_spans(
             torch.tensor([window.start for window in windows], dtype=dtype),
@@ -62,7 +62,7 @@ def found_in(windows: list[Window], k: int, max_answer_length: int, dtype: torch
             repeats=told,
             config=SpanConfig(n_best_size=k, max_answer_length=max_answer_length),
         )
-        for told in ([repeats] if repeats.any() else [~repeats, repeats])
+        for told in ([repeats, repeats * 2] if repeats.any() else [repeats, repeats + k])
     )
     for other in others:
         assert_same(other, found)
@@ -185,7 +185,7 @@ def test_windows_of_any_lengths_are_found_as_alone(
             located,
             chosen,
             side=side,
-            repeats=bounds_repeat(located.offsets, located.row_splits),
+            repeats=bounds_repeat(located.offsets, located.row_splits, k),
             config=SpanConfig(n_best_size=k, max_answer_length=max_answer_length),
         )
         alone = [found_in([windows[at]], k, max_answer_length) for at in chosen]

@@ -58,21 +58,29 @@ def token_bounds(
     return np.where(legal[:, None], bounds, -1).astype(np.int32)
 
 
-def bounds_repeat(bounds: npt.NDArray[np.integer], row_splits: npt.NDArray[np.integer]) -> npt.NDArray[np.bool_]:
-    """Tell in which windows spans of different tokens could be the same characters; shape (num_windows,).
+def bounds_repeat(
+    bounds: npt.NDArray[np.integer], row_splits: npt.NDArray[np.integer], k: int
+) -> npt.NDArray[np.integer]:
+    """Return how many tokens of each window are sure to begin at k different characters; shape (num_windows,).
 
-    Nearly none, and such spans are costly to rule out later.
+    0 where no spans of different tokens are the same characters, which is so in nearly all windows: any k tokens will
+    do. More than a window has where no number is enough.
 
     Args:
         bounds: Shape (num_tokens, 2): `token_bounds`.
         row_splits: Shape (num_windows + 1,): where windows begin and end, in tokens.
+        k: At least 1.
     """
     legal = np.flatnonzero(bounds[:, 0] >= 0)
     start, end = bounds[legal, 0], bounds[legal, 1]
     stays = np.flatnonzero((start[1:] <= start[:-1]) | (end[1:] <= end[:-1]))
-    before, after = (np.searchsorted(row_splits, legal[at], side="right") for at in (stays, stays + 1))
-    repeats = np.zeros(len(row_splits) - 1, dtype=bool)
-    repeats[before[before == after] - 1] = True
+    before, after = (np.searchsorted(row_splits, legal[at], side="right") - 1 for at in (stays, stays + 1))
+    repeats = np.zeros(len(row_splits) - 1, dtype=np.int64)
+    for window in np.unique(before[before == after]).tolist():
+        start = bounds[row_splits[window] : row_splits[window + 1], 0]
+        counts = np.sort(np.unique(start[start >= 0], return_counts=True)[1])[::-1]
+        # At worst all tokens of the k - 1 most frequent starts come before any other.
+        repeats[window] = 1 + (counts[: k - 1].sum() if len(counts) >= k else len(start))
     return repeats
 
 

@@ -1,7 +1,7 @@
 """Answers as Hugging Face's run_qa finds them, for people who must reproduce old numbers.
 
 The rules are those of `postprocess_qa_predictions` (transformers, examples/pytorch/question-answering/utils_qa.py), to
-the character of every answer, its quirks included. `best_spans` and `merge_windows` have none of these:
+the character of every answer, its quirks included. `window_spans` and `merge_windows` have none of these:
 
 - Spans are made of the `n_best_size` best starts and ends of all tokens, padding and question among them, and only then
   filtered, so the best legal span can be lost. Ties fall as `numpy.argsort` leaves them.
@@ -12,7 +12,7 @@ the character of every answer, its quirks included. `best_spans` and `merge_wind
 
 Two differences: logits are cast to float32 first, and where every candidate is without text in SQuAD 2.0 mode the
 answer is "", which the original meets with an IndexError. All windows' logits have to be on the host, and examples are
-handled one by one: this is slower than `best_spans` and needs far more memory.
+handled one by one: this is slower than `window_spans` and needs far more memory.
 """
 
 from collections.abc import Sequence
