@@ -47,15 +47,13 @@ def token_bounds(
         empty or blank.
     """
     joined = join_contexts(contexts)
-    shift = np.repeat(joined.start_of[example], np.diff(row_splits))
-
     next_text, text_end = _nearest_text(joined.text, joined.starts)
-    inside = offsets[:, 0] >= 0
-    shifted = np.where(inside[:, None], offsets + shift[:, None], 0)
-    start, end = next_text[shifted[:, 0]], text_end[shifted[:, 1]]
-    legal = inside & (start < end)
+    shift = np.repeat(joined.start_of[example].astype(np.int32), np.diff(row_splits))
+    # Outside the context this looks up some other place, or the last.
+    start, end = next_text[offsets[:, 0] + shift], text_end[offsets[:, 1] + shift]
     bounds = np.stack([start - shift, end - shift], axis=1)
-    return np.where(legal[:, None], bounds, -1).astype(np.int32)
+    bounds[(offsets[:, 0] < 0) | (start >= end)] = -1
+    return bounds
 
 
 def bounds_repeat(
@@ -86,7 +84,7 @@ def bounds_repeat(
 
 def _nearest_text(
     text: str, context_start: npt.NDArray[np.int64]
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
     """For each position, shape (len(text) + 1,), return where text begins after it, and where text before it ends.
 
     Blanks are no text, and characters are whole. len(text) and 0 where there is no text.
@@ -97,7 +95,7 @@ def _nearest_text(
     """
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
     blank = _IS_SPACE[np.minimum(codes, _LAST_SPACE + 1)]
-    positions = np.arange(len(text) + 1)
+    positions = np.arange(len(text) + 1, dtype=np.int32)
     begins = np.append(~_follows(codes), True)
     begins[context_start] = True
     character_start = np.maximum.accumulate(np.where(begins, positions, 0))

@@ -18,7 +18,7 @@ whose code (tokenizers 0.23) does.
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import chain
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -132,7 +132,7 @@ class Words:
         """Return the place of each word in the table, or -1 where it does not belong there."""
         if len(self._numbers) > _MOST_WORDS:
             self._forget()
-        number = np.fromiter((self._numbers.get(word, -1) for word in words), np.int64, len(words))
+        number = np.fromiter(map(self._numbers.get, words, repeat(-1)), np.int64, len(words))
         added = [
             i
             for i in np.flatnonzero(number < 0).tolist()
