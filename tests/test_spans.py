@@ -23,7 +23,7 @@ from mrc.spans import (
     merge_windows,
     token_bounds,
 )
-from mrc.spans.best import _highest, window_spans
+from mrc.spans.best import _highest, _places, window_spans
 from mrc.windows import Windows
 
 OUTSIDE = (-1, -1)
@@ -246,6 +246,12 @@ def test_a_cpu_and_other_devices_find_the_same_highest(rows: int, columns: int, 
     keys = torch.from_numpy(rng.integers(-(2**62), 2**62, (rows, columns)))
     k = int(rng.integers(1, columns + 1))
     assert torch.equal(_highest(keys, k), keys.topk(k, dim=1).values)
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=3, max_size=3)))
+def test_a_cpu_and_other_devices_find_the_same_places(rows: list[list[bool]]) -> None:
+    mask = torch.tensor(rows, dtype=torch.bool).reshape(-1, 3)
+    assert torch.equal(_places(mask), mask.flatten().nonzero().squeeze(1))
 
 
 def test_windows_without_context() -> None:

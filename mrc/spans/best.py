@@ -120,10 +120,11 @@ def _candidates(
     most = int(rank.max())
     ranked = _highest(torch.nn.functional.pad(best, (0, max(0, most - seq_len)), value=-torch.inf), most)
     least = ranked.gather(1, rank[:, None] - 1).clamp(min=_LOWEST)
-    row, token = (best >= least).nonzero(as_tuple=True)
+    begins = _places(best >= least)
+    row, token = begins // seq_len, begins % seq_len
     # Shape (num_starts, width): the scores of the spans that begin there.
-    score = start[row, token][:, None] + end.unfold(1, width, 1)[row, token]
-    place = (score >= least[row]).flatten().nonzero().squeeze(1)
+    score = start.flatten()[begins][:, None] + end.unfold(1, width, 1)[row, token]
+    place = _places(score >= least[row])
     which, extra_tokens = place // width, place % width
     first = token[which]
     return row[which], first, first + extra_tokens, score.flatten()[place]
@@ -151,11 +152,18 @@ def _sliding_maximum(values: Tensor, width: int) -> Tensor:
     return values
 
 
+def _places(mask: Tensor) -> Tensor:
+    """Return where a mask is true, as places of the flattened mask, rising."""
+    if mask.device.type != "cpu":
+        return mask.flatten().nonzero().squeeze(1)
+    return torch.from_numpy(np.flatnonzero(mask.numpy()))  # in a quarter of torch's time
+
+
 def _highest(values: Tensor, k: int) -> Tensor:
-    """Return the k highest of each row, falling; shape (batch, k). On a CPU numpy takes a quarter of torch's time."""
+    """Return the k highest of each row, falling; shape (batch, k)."""
     if values.device.type != "cpu":
         return values.topk(k, dim=1).values
-    return torch.from_numpy(np.sort(values.numpy(), axis=1)).flip(1)[:, :k]
+    return torch.from_numpy(np.sort(values.numpy(), axis=1)).flip(1)[:, :k]  # likewise
 
 
 def _null_score(start_logits: Tensor, end_logits: Tensor, null_index: Tensor) -> Tensor:
