@@ -20,6 +20,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from mrc.batching import ragged_ranges
 from mrc.spans.contexts import join_contexts
 from mrc.windows import Windows
 
@@ -69,16 +70,25 @@ def bounds_repeat(
         row_splits: Shape (num_windows + 1,): where windows begin and end, in tokens.
         k: At least 1.
     """
-    legal = np.flatnonzero(bounds[:, 0] >= 0)
-    start, end = bounds[legal, 0], bounds[legal, 1]
+    is_legal = bounds[:, 0] >= 0
+    legal = np.flatnonzero(is_legal)
+    start, end = (np.ascontiguousarray(column)[is_legal] for column in bounds.T)
     stays = np.flatnonzero((start[1:] <= start[:-1]) | (end[1:] <= end[:-1]))
     before, after = (np.searchsorted(row_splits, legal[at], side="right") - 1 for at in (stays, stays + 1))
-    repeats = np.zeros(len(row_splits) - 1, dtype=np.int64)
-    for window in np.unique(before[before == after]).tolist():
-        start = bounds[row_splits[window] : row_splits[window + 1], 0]
-        counts = np.sort(np.unique(start[start >= 0], return_counts=True)[1])[::-1]
-        # At worst all tokens of the k - 1 most frequent starts come before any other.
-        repeats[window] = 1 + (counts[: k - 1].sum() if len(counts) >= k else len(start))
+    repeating = np.unique(before[before == after])
+
+    num_tokens = np.diff(row_splits)[repeating]
+    window = np.repeat(repeating, num_tokens)
+    start = bounds[ragged_ranges(row_splits[repeating], num_tokens), 0]
+    size = int(start.max(initial=0)) + 1
+    distinct, counts = np.unique((window * size + start)[start >= 0], return_counts=True)
+    window = distinct // size
+    order = np.lexsort((-counts, window))
+    window, counts = window[order], counts[order]
+    is_frequent = np.arange(len(window)) - np.searchsorted(window, window) < k - 1
+    # At worst all tokens of the k - 1 most frequent starts come before any other.
+    repeats = np.bincount(window, counts * is_frequent, minlength=len(row_splits) - 1).astype(np.int64)
+    repeats[repeating] += 1
     return repeats
 
 
