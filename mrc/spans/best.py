@@ -121,13 +121,14 @@ def _candidates(
     ranked = _highest(torch.nn.functional.pad(best, (0, max(0, most - seq_len)), value=-torch.inf), most)
     least = ranked.gather(1, rank[:, None] - 1).clamp(min=_LOWEST)
     begins = _places(best >= least)
-    row, token = begins // seq_len, begins % seq_len
-    # Shape (num_starts, width): the scores of the spans that begin there.
-    score = start.flatten()[begins][:, None] + end.unfold(1, width, 1)[row, token]
+    row = begins // seq_len
+    # Shape (num_starts, width): the scores of the spans that begin there. Rows of ends are longer by the padding.
+    ends = end.flatten().unfold(0, width, 1).index_select(0, begins + row * (width - 1))
+    score = start.flatten()[begins][:, None] + ends
     place = _places(score >= least[row])
     which, extra_tokens = place // width, place % width
-    first = token[which]
-    return row[which], first, first + extra_tokens, score.flatten()[place]
+    row, first = row[which], (begins % seq_len)[which]
+    return row, first, first + extra_tokens, score.flatten()[place]
 
 
 def _usable(logits: Tensor, legal: Tensor) -> Tensor:
