@@ -128,6 +128,10 @@ def test_tasks_without_a_model_do_not_load_torch() -> None:
     assert_not_loaded({"torch"}, [f"mrc.{part}" for part in TORCHLESS])
 
 
+def test_a_driver_does_not_load_what_only_workers_need() -> None:
+    assert_not_loaded({"transformers"}, ["mrc.training.supervise", "mrc.answering.run", "mrc.evaluation.run"])
+
+
 @pytest.mark.parametrize("part", ["spans", "pretrained", "models", "probes", "precision", "reader"])
 def test_torch_side_does_not_name_ray(part: str) -> None:
     files = [path for path in MODULES if path.with_suffix("").parts[1] == part]

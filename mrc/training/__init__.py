@@ -8,6 +8,7 @@
     feed.py         steps -> batches on the device
     meter.py        loss and speed between two lines of progress
     signals.py      the wish to stop and the clock, for all workers alike
+    assignment.py   what the driver tells the workers
     loop.py         what each worker of Ray Train does
     validation.py   EM, F1 and loss, by the code that answers
     checkpoints.py  whole or not there

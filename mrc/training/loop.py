@@ -9,7 +9,7 @@ changes what is learned.
 import contextlib
 import pickle
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from mrc.reader import Reader
 from mrc.spans import SpanConfig
 from mrc.tasks import cores_here
 from mrc.training import checkpoints
+from mrc.training.assignment import Assignment
 from mrc.training.checkpoints import TrainState
 from mrc.training.config import TrainConfig
 from mrc.training.feed import Feed, Step
@@ -38,32 +39,9 @@ from mrc.training.schedule import Schedule
 from mrc.training.signals import Signals
 from mrc.training.store import WindowStore
 from mrc.training.validation import ValidationSet
-from mrc.windows import WindowConfig
 
 _FITTED = ("null_score_diff_threshold", "temperature")
 """What a validation fits of SpanConfig."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Assignment:
-    """What the driver tells every worker; it pickles."""
-
-    train: TrainConfig
-    window: WindowConfig
-    span: SpanConfig
-    scorer: str
-    train_windows: tuple[str, ...]
-    """URLs of the training windows."""
-    validation_units: tuple[tuple[str, str], ...]
-    """URLs of the validation windows and of their examples; empty where nothing is validated."""
-    data: dict[str, str]
-    """Digests of both, which checkpoints keep."""
-    questions_per_window: float
-    """Training questions over training windows, to report speed in questions."""
-    checkpoints: str
-    """URL of the folder for checkpoints."""
-    conductor: Any = None
-    """Handle of the actor to report to, which the driver adds."""
 
 
 def train_loop(assignment: Assignment) -> None:

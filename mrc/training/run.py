@@ -28,6 +28,7 @@ from mrc.sources import SourceConfig, Unit, first_file
 from mrc.spans import SpanConfig
 from mrc.tasks import check_seen, living_nodes, while_ray_starts
 from mrc.training import checkpoints
+from mrc.training.assignment import Assignment
 from mrc.training.card import model_card
 from mrc.training.config import MAY_CHANGE, TrainConfig
 from mrc.training.data import Data, hold_out, plan_data
@@ -117,7 +118,6 @@ def run(plan: Plan, start_ray: Callable[[], None] = lambda: None) -> Result:
 
 
 def _train(plan: Plan, tokenizer: PairTokenizer, use_gpu: bool, check_lease: Callable[[], None]) -> Result:
-    from mrc.training.loop import Assignment
     from mrc.training.supervise import supervise
 
     # A run that came to no checkpoint has nothing to keep: a mistake in its flags is mended with other flags.
@@ -187,8 +187,8 @@ def _start_over(plan: Plan) -> None:
 
 
 def _load_pairs(model: str) -> PairTokenizer:
-    """Load the tokenizer; import what the driver needs of torch and transformers, which takes most of the time."""
-    import mrc.training.loop  # noqa: F401
+    """Load the tokenizer; import what the driver needs of torch, which takes most of the time."""
+    import mrc.training.supervise  # noqa: F401
     from mrc.pretrained import load_pairs
 
     return load_pairs(model)

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 import ray.train
@@ -19,11 +19,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mrc.errors import MrcError, RunError
 from mrc.training import checkpoints
+from mrc.training.assignment import Assignment
 from mrc.training.progress import Conductor, RunLog, read_rows
 from mrc.training.room import Room
-
-if TYPE_CHECKING:
-    from mrc.training.loop import Assignment
 
 logger = logging.getLogger("mrc")
 
@@ -39,7 +37,7 @@ MALLOC = {
 }
 
 
-def supervise(assignment: "Assignment", *, use_gpu: bool, check_lease: Callable[[], None]) -> None:
+def supervise(assignment: Assignment, *, use_gpu: bool, check_lease: Callable[[], None]) -> None:
     """Train until the run is finished or was asked to stop; the checkpoints tell which.
 
     Ray Train sets up the workers and their process group, and starts them again when one is lost. What a run needs to
@@ -135,13 +133,17 @@ class _Fit:
             self.finished.set()
 
 
-def _trainer(assignment: "Assignment", scratch: str, *, use_gpu: bool) -> TorchTrainer:
-    from mrc.training.loop import train_loop  # imports transformers' models, which Ray Train's controller does without
+def _train(assignment: Assignment) -> None:
+    from mrc.training.loop import train_loop  # imports transformers' models, which only the workers have need of
 
+    train_loop(assignment)
+
+
+def _trainer(assignment: Assignment, scratch: str, *, use_gpu: bool) -> TorchTrainer:
     config = assignment.train
     return TorchTrainer(
         # Not as `train_loop_config`, which the controller unpickles, too.
-        functools.partial(train_loop, assignment),
+        functools.partial(_train, assignment),
         # Both: tensors of a GPU travel over NCCL, the stop flag and gathered scores over gloo without waiting for it.
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if use_gpu else "gloo"),
         scaling_config=ray.train.ScalingConfig(
