@@ -122,18 +122,19 @@ class SpanFinder:
             look: Called with all logits of the first pass, windows by windows.
         """
         everything = np.arange(len(located))
+        rivals = 0 if self._again is None else _RIVALS
+        with_rivals = replace(config, n_best_size=max(rivals, config.n_best_size))
+        repeats = bounds_repeat(located.offsets, located.row_splits, with_rivals.n_best_size)
+        spans = self._find_spans(self._first, located, everything, repeats, with_rivals, look)
         if self._again is None:
-            spans = self._find_spans(self._first, located, everything, config, look)
             return merge_windows(located.example, spans, num_examples=num_examples, config=config)
-        with_rivals = replace(config, n_best_size=max(_RIVALS, config.n_best_size))
-        spans = self._find_spans(self._first, located, everything, with_rivals, look)
         is_close = are_close(
             merge_windows(located.example, spans, num_examples=num_examples, config=with_rivals),
             self.exact_margin,
             config,
         )
         again = everything[is_close[located.example]]
-        spans = spans.replaced(again, self._find_spans(self._again, located, again, with_rivals, None))
+        spans = spans.replaced(again, self._find_spans(self._again, located, again, repeats, with_rivals, None))
         merged = merge_windows(located.example, spans, num_examples=num_examples, config=config)
         return replace(merged, read_again=is_close)
 
@@ -142,12 +143,12 @@ class SpanFinder:
         by: _Pass,
         located: Windows,
         chosen: np.ndarray,
+        repeats: np.ndarray,
         config: SpanConfig,
         look: Look | None,
     ) -> WindowSpans:
         """Return the best spans of the windows chosen, in that order."""
         by.model.train(mode=False)
-        repeats = bounds_repeat(located.offsets, located.row_splits, config.n_best_size)
         batches = token_budget_batches(located.lengths[chosen], self.max_batch_tokens, self.layout)
         found = [WindowSpans.none(config.n_best_size)]
         unread: list[Logits] = []
