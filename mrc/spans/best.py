@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mrc.batching import first_token, ragged_ranges, token_mask
-from mrc.spans.merge import SpanConfig, WindowSpans
+from mrc.spans.merge import SpanConfig, WindowSpans, distinct_spans
 from mrc.windows import Windows
 
 _LARGEST = torch.finfo(torch.float32).max / 2
@@ -40,6 +40,10 @@ class _Spans(NamedTuple):
 
     score: npt.NDArray[np.float32]
     """Start plus end logit."""
+
+    def take(self, indices: npt.NDArray[np.integer]) -> "_Spans":
+        """Return the spans at `indices`, in that order."""
+        return _Spans(self.window[indices], self.start[indices], self.end[indices], self.score[indices])
 
 
 def window_spans(
@@ -184,14 +188,10 @@ def _distinct(spans: _Spans, repeats: npt.NDArray[np.integer]) -> _Spans:
         spans: Those of windows that do not repeat are as they should be.
         repeats: Shape (num_windows,): `bounds_repeat` of these windows.
     """
-    some = np.flatnonzero(repeats[spans.window])
-    window, start, end, score = (column[some] for column in spans)
-    order = np.arange(len(spans.window))
-    order[some] = some[np.lexsort((-score, end, start, window))]
-    window, start, end, score = (column[order] for column in spans)
-    copy = (window[1:] == window[:-1]) & (start[1:] == start[:-1]) & (end[1:] == end[:-1])
-    once = np.append(True, ~copy)[: len(window)]
-    return _Spans(window[once], start[once], end[once], score[once])
+    is_alone = repeats[spans.window] == 0
+    some = np.flatnonzero(~is_alone)
+    kept = np.append(np.flatnonzero(is_alone), some[distinct_spans(*spans.take(some))])
+    return spans.take(kept[np.argsort(spans.window[kept], kind="stable")])
 
 
 def _n_best(spans: _Spans, null_score: npt.NDArray[np.float32], k: int) -> WindowSpans:

@@ -204,10 +204,7 @@ def _merge(
     example = np.repeat(window_example, real.sum(axis=1))
     start, end, score = spans.start[real], spans.end[real], spans.score[real]
 
-    order = np.lexsort((-score, end, start, example))
-    example, start, end, score = example[order], start[order], end[order], score[order]
-    copy = (example[1:] == example[:-1]) & (start[1:] == start[:-1]) & (end[1:] == end[:-1])
-    once = np.append(np.ones(min(1, len(example)), dtype=bool), ~copy)
+    once = distinct_spans(example, start, end, score)
     example, start, end, score = example[once], start[once], end[once], score[once]
 
     # The sort is stable: spans of equal score stay in the order of start, then end.
@@ -216,6 +213,30 @@ def _merge(
     rank = np.arange(len(example)) - np.searchsorted(example, example)
     kept = order[rank < n_best_size]
     return (example[rank < n_best_size], rank[rank < n_best_size]), start[kept], end[kept], score[kept]
+
+
+def distinct_spans(
+    owner: npt.NDArray[np.integer],
+    start: npt.NDArray[np.int32],
+    end: npt.NDArray[np.int32],
+    score: npt.NDArray[np.float32],
+) -> npt.NDArray[np.int64]:
+    """Return where each span of an owner stands that differs from its others, of equal ones the best.
+
+    Args:
+        owner: Shape (num_spans,): what spans are told apart within, a window or an example.
+        start: Shape (num_spans,).
+        end: Shape (num_spans,).
+        score: Shape (num_spans,).
+
+    Returns:
+        Shape (num_distinct,), in the order of owner, start and end.
+    """
+    order = np.lexsort((-score, end, start, owner))
+    owner, start, end = owner[order], start[order], end[order]
+    copy = (owner[1:] == owner[:-1]) & (start[1:] == start[:-1]) & (end[1:] == end[:-1])
+    once: npt.NDArray[np.int64] = order[np.append(True, ~copy)[: len(order)]]
+    return once
 
 
 def _softmax(
